@@ -17,7 +17,7 @@ func Parse(file string, text []byte) (*Document, error) { panic("unwritten") }
 // A Snapshot is all policies in force, compiled. It is immutable.
 type Snapshot struct {
 	Version  uint64
-	Hash     string // of all documents; equal where they are
+	Hash     string            // of all documents; equal where they are
 	Policies []*CompiledPolicy // by Ordinal
 }
 

@@ -48,9 +48,40 @@ func Open(cfg Config) (*Store, error) { panic("unwritten") }
 // Fresh reports whether the store held no raft state when it was opened.
 func (s *Store) Fresh() bool { panic("unwritten") }
 
-// Bootstrap starts a new cluster of these servers; all of them must be given the
+// Bootstrap starts a new cluster of these voters; all of them must be given the
 // same list. The first leader names the cluster and makes its secret.
-func (s *Store) Bootstrap(servers []raft.Server) error { panic("unwritten") }
+func (s *Store) Bootstrap(voters []ring.Server) error { panic("unwritten") }
+
+// Leading reports whether this node leads and has applied all that was committed
+// before its term.
+func (s *Store) Leading() bool { panic("unwritten") }
+
+// Leader returns id and peer address of the leader, empty when none is known.
+func (s *Store) Leader() (id, addr string) { panic("unwritten") }
+
+// TransferLead hands the lead to another voter and returns once it is gone.
+func (s *Store) TransferLead(ctx context.Context) error { panic("unwritten") }
+
+// ProposeLocal appends an encoded weirv1.Command where this node leads and returns
+// the encoded weirv1.CommandResult.
+func (s *Store) ProposeLocal(ctx context.Context, command []byte) (result []byte, err error) {
+	panic("unwritten")
+}
+
+// CommitTable replaces the table whose epoch is from. It returns once the new one
+// is applied here, and an error when another change came first.
+func (s *Store) CommitTable(ctx context.Context, from uint64, t *ring.Table) error {
+	panic("unwritten")
+}
+
+// Servers returns raft's newest configuration.
+func (s *Store) Servers() ([]ring.Server, error) { panic("unwritten") }
+
+// AddServer adds a non-voter, or makes one a voter. Only a leader can.
+func (s *Store) AddServer(ctx context.Context, server ring.Server) error { panic("unwritten") }
+
+// RemoveServer takes a server out. Only a leader can.
+func (s *Store) RemoveServer(ctx context.Context, id string) error { panic("unwritten") }
 
 // Policies returns the policies in force, never nil.
 func (s *Store) Policies() *policy.Snapshot { panic("unwritten") }
