@@ -1,13 +1,17 @@
 package bucket
 
 import (
-	"sync/atomic"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
 	"time"
 )
 
 // An Algorithm is a way to count. The numbers are those of the wire protocol.
 type Algorithm uint8
 
+// The algorithms.
 const (
 	TokenBucket Algorithm = iota + 1
 	LeakyBucket
@@ -17,35 +21,38 @@ const (
 	Concurrency
 )
 
-// A Calendar unit is the length of a fixed window that follows the calendar of
-// a zone. The zero Calendar is none. The numbers are those of the wire protocol.
-type Calendar uint8
+var algorithmNames = [...]string{"", "token_bucket", "leaky_bucket", "fixed_window", "sliding_window", "sliding_log", "concurrency"}
 
-const (
-	Minute Calendar = iota + 1
-	Hour
-	Day
-	Week // from Monday
-	Month
-	Year
-)
+// String returns the name that documents use, as "token_bucket".
+func (a Algorithm) String() string {
+	if int(a) < len(algorithmNames) {
+		return algorithmNames[a]
+	}
+	return fmt.Sprintf("algorithm %d", uint8(a))
+}
 
 // A FailMode says what decides when neither the owner nor anyone acting for it
 // can. The numbers are those of the wire protocol.
 type FailMode uint8
 
+// The fail modes.
 const (
 	FailLocal  FailMode = iota + 1 // the asked node's share of the limit
 	FailOpen                       // allow and count nothing
 	FailClosed                     // deny
 )
 
-// MaxHeld is the largest count of a sliding log and the most permits of a
-// concurrency limit.
-const MaxHeld = 10_000
+// Bounds of the numbers of a Limit.
+const (
+	MaxCount  = 1_000_000_000_000 // of a rate
+	MaxHeld   = 10_000            // entries of a sliding log, permits of a concurrency limit
+	MinPeriod = time.Millisecond
+	MaxPeriod = 366 * 24 * time.Hour
+	MaxFull   = 10 * 366 * 24 * time.Hour // from empty to a full burst
+)
 
-// A Limit is one algorithm with its numbers. Limits are comparable; two equal
-// ones count alike. Fields an algorithm does not use are zero.
+// A Limit is one algorithm with its numbers. Two limits whose fields are equal, zones
+// by name, count alike. Fields that an algorithm does not use are zero.
 type Limit struct {
 	Algorithm Algorithm
 	Calendar  Calendar       // fixed window only; Period is 0 then
@@ -57,15 +64,108 @@ type Limit struct {
 	Zone      *time.Location // set where Calendar is
 }
 
-// A Rule is a Limit as charges name it. Rules are immutable and used by pointer;
-// the store may remember in them under which number it keeps them.
+// Most returns the most that can be had of l at once: burst, count or permits.
+func (l *Limit) Most() int64 {
+	switch {
+	case l.Count == 0:
+		return 0
+	case l.Algorithm == TokenBucket || l.Algorithm == LeakyBucket:
+		return l.Burst
+	default:
+		return l.Count
+	}
+}
+
+// Validate reports what is wrong with the numbers of l, nil when they can be
+// decided by.
+func (l *Limit) Validate() error {
+	if l.Count < 0 || l.Count > MaxCount {
+		return fmt.Errorf("count %d is not in 0 to %d", l.Count, int64(MaxCount))
+	}
+	switch l.Algorithm {
+	case TokenBucket, LeakyBucket:
+		return errors.Join(l.validPeriod(), l.validBurst())
+	case FixedWindow:
+		if l.Calendar == 0 {
+			return l.validPeriod()
+		}
+		if l.Calendar > Year || l.Zone == nil || l.Period != 0 {
+			return errors.New("a calendar window needs a unit from minute to year and a zone, and has no period of its own")
+		}
+		return nil
+	case SlidingWindow:
+		return l.validPeriod()
+	case SlidingLog:
+		if l.Count > MaxHeld {
+			return fmt.Errorf("count %d: a sliding_log remembers at most %d hits; take sliding_window for more", l.Count, MaxHeld)
+		}
+		return l.validPeriod()
+	case Concurrency:
+		if l.Count > MaxHeld {
+			return fmt.Errorf("%d permits are too many: at most %d", l.Count, MaxHeld)
+		}
+		if l.TTL < MinPeriod || l.TTL > MaxPeriod {
+			return fmt.Errorf("ttl %v is not in 1ms to 366d", l.TTL)
+		}
+		return nil
+	}
+	return fmt.Errorf("unknown algorithm %d", l.Algorithm)
+}
+
+func (l *Limit) validPeriod() error {
+	if l.Period < MinPeriod || l.Period > MaxPeriod {
+		return fmt.Errorf("period %v is not in 1ms to 366d", l.Period)
+	}
+	if l.Period%time.Microsecond != 0 {
+		return fmt.Errorf("period %v is not a whole number of microseconds", l.Period)
+	}
+	return nil
+}
+
+func (l *Limit) validBurst() error {
+	if l.Count == 0 {
+		return nil
+	}
+	if l.Burst < 1 || l.Burst > MaxCount {
+		return fmt.Errorf("burst %d is not in 1 to %d", l.Burst, int64(MaxCount))
+	}
+	if l.Period > 0 && mul(uint64(l.Burst), uint64(l.Period)).cmp(mul(uint64(l.Count), uint64(MaxFull))) >= 0 {
+		return fmt.Errorf("burst %d takes ten years or more to fill at %d per %v: lower it", l.Burst, l.Count, l.Period)
+	}
+	if l.MaxWait < -1 {
+		return fmt.Errorf("max_wait %v is negative", l.MaxWait)
+	}
+	return nil
+}
+
+// Part returns the limit whose admissions are right of l's Most: windows, logs and
+// permits count to right; a bucket has burst right at rate × right ÷ burst.
+func (l *Limit) Part(right int64) Limit {
+	part := *l
+	if l.Algorithm != TokenBucket && l.Algorithm != LeakyBucket {
+		part.Count = right
+		return part
+	}
+	if right <= 0 || l.Burst <= 0 {
+		part.Count, part.Burst = 0, 0
+		return part
+	}
+	rate := big.NewRat(l.Count, int64(l.Period))
+	rate.Mul(rate, big.NewRat(right, l.Burst))
+	count, period := rate.Num(), rate.Denom()
+	for !count.IsInt64() || !period.IsInt64() || period.Int64() > math.MaxInt64>>1 {
+		count, period = new(big.Int).Rsh(count, 1), new(big.Int).Rsh(new(big.Int).Add(period, big.NewInt(1)), 1)
+	}
+	part.Count, part.Period, part.Burst = count.Int64(), time.Duration(period.Int64()), right
+	return part
+}
+
+// A Rule is a Limit as charges name it. Rules are immutable and used by pointer.
 type Rule struct {
 	Limit    Limit
 	Hash     Hash   // the limit's own hash: a bucket is its key's hash xor this
 	Version  uint64 // policy version that gave the numbers; the newer one wins at a bucket
 	FailMode FailMode
-
-	number atomic.Uint32 // the store's index of this rule, 0 before it has one
 }
 
 // A Charge asks one bucket for hits.
@@ -76,6 +176,9 @@ type Charge struct {
 	Shadow bool  // denies nothing, taken only where the enforcing charges are
 }
 
+// Bucket returns the name of the bucket that c charges.
+func (c *Charge) Bucket() Hash { return c.Hash.Xor(c.Rule.Hash) }
+
 // Never is the RetryAfter of hits that fit at no time.
 const Never time.Duration = -1
 
@@ -83,12 +186,13 @@ const Never time.Duration = -1
 // it. The zero value is: the owner did. The numbers are those of the wire protocol.
 type Degraded uint8
 
+// The ways to decide without the full owner.
 const (
 	Unleased Degraded = iota + 1 // the owner, without a node lease
 	Replica                      // the replica
 	OwnRight                     // the asked node, on its share of the limit
 	Open                         // fail_mode open, counting nothing
-	Closed                       // fail_mode closed
+	Closed                       // fail_mode closed, or nobody in reach has a right
 	Memory                       // no room for a new bucket
 )
 
@@ -103,4 +207,12 @@ type Status struct {
 	RetryAfter time.Duration // until the hits would fit; 0 when allowed, or Never
 	Wait       time.Duration // leaky bucket: until the request's turn
 	Receipt    uint64        // what Refund and Release need to find what was taken
+}
+
+// micros rounds nanoseconds up to whole microseconds.
+func micros(ns int64) time.Duration {
+	if ns <= 0 {
+		return 0
+	}
+	return time.Duration((ns + 999) / 1000 * 1000)
 }
