@@ -10,6 +10,7 @@ const None int16 = -1
 // the wire protocol.
 type MemberState uint8
 
+// The states of a member.
 const (
 	Up      MemberState = iota + 1 // it answers
 	Silent                         // gossip calls it dead: no rows, but it counts in M
@@ -30,6 +31,7 @@ type Member struct {
 // A RowState says what a row is doing. The numbers are those of the wire protocol.
 type RowState uint8
 
+// The states of a row.
 const (
 	Steady  RowState = iota + 1
 	Moving           // to its target

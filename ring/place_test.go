@@ -1,0 +1,154 @@
+package ring_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/weir-io/weir/ring"
+)
+
+func members(ids ...string) []ring.Member {
+	var ms []ring.Member
+	for _, id := range ids {
+		ms = append(ms, ring.Member{ID: id, Boot: 1, State: ring.Up})
+	}
+	return ms
+}
+
+func owners(t *ring.Table) [ring.Partitions]string {
+	var ids [ring.Partitions]string
+	for p := range ids {
+		if o := t.Owner(p); o != nil {
+			ids[p] = o.ID
+		}
+	}
+	return ids
+}
+
+func TestPlacementDependsOnlyOnTheMembers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 12).Draw(t, "members")
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = fmt.Sprintf("node-%d", i+1) // node-1 and node-11 among them
+		}
+		want := owners(ring.Place(nil, members(ids...)))
+		shuffled := append([]string(nil), ids...)
+		rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "order"), 0)).Shuffle(n, func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+		if got := owners(ring.Place(nil, members(shuffled...))); got != want {
+			t.Fatalf("order %v places otherwise", shuffled)
+		}
+	})
+}
+
+func TestReplicaIsTheNextOwner(t *testing.T) {
+	all := members("a", "b", "c", "d", "e")
+	table := ring.Place(nil, all)
+	for p, row := range table.Rows {
+		if row.Owner == row.Replica || row.Replica == ring.None {
+			t.Fatalf("row %d: owner %d replica %d", p, row.Owner, row.Replica)
+		}
+	}
+	gone := append([]ring.Member(nil), all...)
+	gone[2].State = ring.Silent
+	after := ring.Place(table, gone)
+	for p, row := range table.Rows {
+		if table.Members[row.Owner].ID == "c" && after.Owner(p).ID != table.Members[row.Replica].ID {
+			t.Errorf("row %d went to %s, its replica was %s", p, after.Owner(p).ID, table.Members[row.Replica].ID)
+		}
+	}
+	if len(after.Members) != 5 {
+		t.Errorf("%d members, want all 5: a silent one still counts", len(after.Members))
+	}
+}
+
+func TestReplicaInAnotherZone(t *testing.T) {
+	ms := members("a", "b", "c", "d")
+	ms[0].Zone, ms[1].Zone, ms[2].Zone, ms[3].Zone = "x", "x", "y", "y"
+	for p, row := range ring.Place(nil, ms).Rows {
+		if ms[row.Owner].Zone == ms[row.Replica].Zone {
+			t.Fatalf("row %d: owner and replica both in zone %s", p, ms[row.Owner].Zone)
+		}
+	}
+}
+
+func TestFewRowsMove(t *testing.T) {
+	four, five := ring.Place(nil, members("a", "b", "c", "d")), ring.Place(nil, members("a", "b", "c", "d", "e"))
+	moved, between := 0, 0
+	for p := range ring.Partitions {
+		if o := five.Owner(p).ID; o != four.Owner(p).ID {
+			moved++
+			if o != "e" {
+				between++
+			}
+		}
+	}
+	if ideal := ring.Partitions / 5; moved > ideal*13/10 || between > ring.Partitions/100 {
+		t.Errorf("%d rows moved where %d would do, %d of them between old members", moved, ideal, between)
+	}
+	load := map[string]int{}
+	for _, id := range owners(five) {
+		load[id]++
+	}
+	for id, n := range load {
+		if n > ring.Partitions*5/4/5+1 {
+			t.Errorf("%s owns %d rows, more than 1.25 of its share", id, n)
+		}
+	}
+}
+
+func TestSince(t *testing.T) {
+	before := ring.Place(nil, members("a", "b"))
+	for p := range before.Rows {
+		before.Rows[p].Since = 7
+	}
+	ms := members("a", "b")
+	ms[1].Boot = 2
+	for p, row := range ring.Place(before, ms).Rows {
+		if kept := row.Since == 7; kept != (ms[row.Owner].ID == "a") {
+			t.Fatalf("row %d of %s: since %d", p, ms[row.Owner].ID, row.Since)
+		}
+	}
+}
+
+func TestNobodyOwnsNothing(t *testing.T) {
+	for _, ms := range [][]ring.Member{nil, {{ID: "a", State: ring.Silent}}, {{ID: "a", State: ring.Leaving}}} {
+		if o := ring.Place(nil, ms).Owner(3); o != nil {
+			t.Errorf("members %v: %s owns a row", ms, o.ID)
+		}
+	}
+	alone := ring.Place(nil, members("a"))
+	if alone.Owner(0).ID != "a" || alone.Rows[0].Replica != ring.None {
+		t.Errorf("a lone member: %+v", alone.Rows[0])
+	}
+}
+
+func TestRightsSumToTheLimit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m, hi, limit := rapid.IntRange(1, 50).Draw(t, "members"), rapid.Uint64().Draw(t, "hi"), rapid.Int64Range(0, 1e12).Draw(t, "limit")
+		var sum int64
+		for i := range m {
+			right := ring.Right(m, i, hi, limit)
+			if first := ring.Right(m, ring.RightFirst(m, hi), hi, limit); right > first {
+				t.Fatalf("right of %d is %d, more than the first's %d", i, right, first)
+			}
+			sum += right
+		}
+		if sum != limit {
+			t.Fatalf("rights sum to %d, want %d", sum, limit)
+		}
+	})
+}
+
+func ExamplePlace() {
+	table := ring.Place(nil, []ring.Member{{ID: "alpha", State: ring.Up}, {ID: "beta", State: ring.Up}})
+	rows := map[string]int{}
+	for p := range ring.Partitions {
+		rows[table.Owner(p).ID]++
+	}
+	fmt.Println(len(rows), "owners of", rows["alpha"]+rows["beta"], "rows")
+	// Output: 2 owners of 1024 rows
+}
