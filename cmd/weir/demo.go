@@ -59,12 +59,16 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 		return fmt.Errorf("demo: %w", err)
 	}
 	s.step("policy version %d is in force on all nodes; %d clients drive traffic for %v", version, c.Clients, c.Duration)
-	t := newTraffic(c, cluster)
+	t := newTraffic(c, cluster.conns())
 	t.drive(ctx, newProgress(s))
 	if ctx.Err() != nil {
 		return errors.New("stopped before the end; the nodes are gone and nothing is left")
 	}
-	return c.report(ctx, s, cluster, t)
+	nodes, err := cluster.measure(ctx)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	return t.report(s, nodes)
 }
 
 // step says what happens now. Where JSON is wanted nobody reads along.
@@ -75,14 +79,10 @@ func (s *streams) step(format string, args ...any) {
 }
 
 // report judges the traffic and prints what came out.
-func (c *demoCmd) report(ctx context.Context, s *streams, cluster *localCluster, t *demoTraffic) error {
+func (t *demoTraffic) report(s *streams, nodes []demoNode) error {
 	judged, err := oracle.Judge(demoLimits(), t.events, oracle.Config{Skew: 2 * time.Millisecond})
 	if err != nil {
 		return fmt.Errorf("demo: judge the answers: %w", err)
-	}
-	nodes, err := cluster.measure(ctx)
-	if err != nil {
-		return fmt.Errorf("demo: %w", err)
 	}
 	r := newDemoReport(judged, nodes, t)
 	if s.json {

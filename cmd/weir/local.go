@@ -127,6 +127,15 @@ func (c *localCluster) apply(ctx context.Context, through *localNode, doc *weirv
 	})
 }
 
+// conns returns a connection to each node.
+func (c *localCluster) conns() []*grpc.ClientConn {
+	conns := make([]*grpc.ClientConn, len(c.nodes))
+	for i, n := range c.nodes {
+		conns[i] = n.conn
+	}
+	return conns
+}
+
 // Close ends all nodes at once and removes their data. Nobody else uses them, so nothing
 // is drained.
 func (c *localCluster) Close() error {

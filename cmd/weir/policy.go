@@ -42,10 +42,18 @@ func (c *validateCmd) Run(s *streams) error {
 	}
 	parsed, warnings, problems := compileAll(docs)
 	if s.json {
-		if problems == nil {
-			problems = policy.Problems{}
+		type foundJSON struct {
+			File    string `json:"file"`
+			Line    int    `json:"line"`
+			Column  int    `json:"column"`
+			Path    string `json:"path"`
+			Message string `json:"message"`
 		}
-		if err := s.printJSON(map[string]any{"valid": len(problems) == 0, "problems": problems, "warnings": append([]string{}, warnings...)}); err != nil {
+		found := make([]foundJSON, 0, len(problems))
+		for _, p := range problems {
+			found = append(found, foundJSON(p))
+		}
+		if err := s.printJSON(map[string]any{"valid": len(problems) == 0, "problems": found, "warnings": append([]string{}, warnings...)}); err != nil {
 			return err
 		}
 		if len(problems) > 0 {

@@ -58,7 +58,7 @@ func (c *replayCmd) Run(ctx context.Context, s *streams) error {
 	began := time.Now()
 	records, err := r.send(ctx, log, p)
 	p.done()
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && ctx.Err() == nil {
 		return err
 	}
 	sum := r.summary(log.summary(records), time.Since(began))

@@ -124,7 +124,7 @@ func misused(err error, file *settingsFile) error {
 		remedy = "see weir " + parse.Context.Selected().Path() + " --help"
 		remedy = strings.Replace(remedy, "weir weir ", "weir ", 1)
 	}
-	return &exitCode{exitUsage, fmt.Errorf("%w: %s", err, remedy)}
+	return &exitCode{exitUsage, fmt.Errorf("%w\n%s", err, remedy)}
 }
 
 // complain prints an error for a person and returns the exit code it stands for.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 )
@@ -59,6 +60,11 @@ func (f *settingsFile) parse(path string, text []byte, flags []string) error {
 	f.path, f.settings, f.used = path, map[string]setting{}, map[string]bool{}
 	doc, err := parser.ParseBytes(text, 0)
 	if err != nil {
+		var syntax yaml.Error
+		if errors.As(err, &syntax) && syntax.GetToken() != nil {
+			at := syntax.GetToken().Position
+			return fmt.Errorf("%s:%d:%d: %s", path, at.Line, at.Column, syntax.GetMessage())
+		}
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	var wrong []error

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+	"google.golang.org/grpc"
 
 	"github.com/weir-io/weir/chaos/oracle"
 	weirv1 "github.com/weir-io/weir/proto/weir/v1"
@@ -20,9 +21,9 @@ const callTime = 2 * time.Second
 // demoTraffic drives the nodes and writes down what its clients saw.
 type demoTraffic struct {
 	cmd     *demoCmd
-	cluster *localCluster
-	origin  time.Time // events count from here on the monotonic clock
-	seconds float64   // it took
+	conns   []*grpc.ClientConn // one a node
+	origin  time.Time          // events count from here on the monotonic clock
+	seconds float64            // it took
 	checks  atomic.Int64
 
 	mu        sync.Mutex
@@ -33,8 +34,8 @@ type demoTraffic struct {
 	firstFail error                              // guarded as events
 }
 
-func newTraffic(cmd *demoCmd, cluster *localCluster) *demoTraffic {
-	return &demoTraffic{cmd: cmd, cluster: cluster, origin: time.Now(), latency: map[string]*hdrhistogram.Histogram{}, shown: map[string]uint64{}}
+func newTraffic(cmd *demoCmd, conns []*grpc.ClientConn) *demoTraffic {
+	return &demoTraffic{cmd: cmd, conns: conns, origin: time.Now(), latency: map[string]*hdrhistogram.Histogram{}, shown: map[string]uint64{}}
 }
 
 // drive asks from all clients until the time is over or ctx ends, and returns when all
@@ -46,7 +47,7 @@ func (t *demoTraffic) drive(ctx context.Context, p *progress) {
 	var wg sync.WaitGroup
 	for i := range t.cmd.Clients {
 		c := &demoClient{
-			traffic: t, id: uint64(i), node: t.cluster.nodes[i%len(t.cluster.nodes)],
+			traffic: t, id: uint64(i), limiter: weirv1.NewLimiterClient(t.conns[i%len(t.conns)]),
 			rng: rand.New(rand.NewPCG(t.cmd.Seed, uint64(i))), latency: map[string]*hdrhistogram.Histogram{}, degraded: map[string]uint64{},
 		}
 		wg.Go(func() { c.run(run) })
@@ -96,7 +97,7 @@ func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, 60_000_
 type demoClient struct {
 	traffic *demoTraffic
 	id      uint64
-	node    *localNode
+	limiter weirv1.LimiterClient
 	rng     *rand.Rand
 	asked   uint64
 
@@ -153,7 +154,7 @@ func (c *demoClient) ask() {
 	defer cancel()
 	req := &weirv1.CheckRequest{Domain: "demo", Attributes: []*weirv1.Attribute{{Key: "user", Value: key}, {Key: "path", Value: d.path}}}
 	e.Send = c.traffic.now()
-	r, err := weirv1.NewLimiterClient(c.node.conn).Check(ctx, req)
+	r, err := c.limiter.Check(ctx, req)
 	e.Recv = c.traffic.now()
 	c.traffic.checks.Add(1)
 	if err != nil {
@@ -208,7 +209,7 @@ func (c *demoClient) hold(event int, permit []byte, d time.Duration) {
 		ctx, cancel := context.WithTimeout(context.Background(), callTime)
 		defer cancel()
 		sent := c.traffic.now()
-		_, err := weirv1.NewLimiterClient(c.node.conn).Release(ctx, &weirv1.ReleaseRequest{Permits: [][]byte{permit}})
+		_, err := c.limiter.Release(ctx, &weirv1.ReleaseRequest{Permits: [][]byte{permit}})
 		received := c.traffic.now()
 		c.mu.Lock()
 		defer c.mu.Unlock()
