@@ -90,7 +90,7 @@ func TestReachableIsNarrow(t *testing.T) {
 // Every fault is found, with every algorithm.
 func TestMutantsAreCaught(t *testing.T) {
 	for name, l := range cases {
-		for fault, make := range mutants {
+		for fault, mutate := range mutants {
 			if l.Count == 0 && fault != "one too many" {
 				continue // nothing to lose
 			}
@@ -102,7 +102,7 @@ func TestMutantsAreCaught(t *testing.T) {
 						l.Burst = 0
 					}
 					tr := usual(1 + int64(seed%2))
-					r := judge(t, l, tr.run(l, make(l, rng), rng))
+					r := judge(t, l, tr.run(l, mutate(l, rng), rng))
 					if r.Exact() {
 						t.Errorf("seed %d: not caught; admitted %d, within reach %v", seed, r.Admitted, r.Reachable)
 					} else if len(r.Findings) == 0 {

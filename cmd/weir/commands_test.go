@@ -174,7 +174,7 @@ func TestPolicyApplyRefused(t *testing.T) {
 		f.apply = func(*weirv1.ApplyPoliciesRequest) (*weirv1.ApplyPoliciesResponse, error) {
 			return nil, status.Error(code, "x.yaml:3:5: rate is blank")
 		}
-		weir(t, "policy", "apply", "--yes", file(t, "x.yaml", "x"), "--addr", f.addr).want(t, exitError, "x.yaml:3:5: rate is blank")
+		weir(t, "policy", "apply", "--yes", file(t, "x.yaml", "domain: x\npolicies: []\n"), "--addr", f.addr).want(t, exitError, "x.yaml:3:5: rate is blank")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -80,7 +81,7 @@ func (f *fakeNode) CheckBatch(_ context.Context, r *weirv1.CheckBatchRequest) (*
 func (f *fakeNode) CheckStream(stream grpc.BidiStreamingServer[weirv1.CheckStreamRequest, weirv1.CheckStreamResponse]) error {
 	for {
 		r, err := stream.Recv()
-		if err == io.EOF || status.Code(err) == codes.Canceled {
+		if errors.Is(err, io.EOF) || status.Code(err) == codes.Canceled {
 			return nil
 		}
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -57,10 +58,11 @@ func (f *logFlags) open(stdin io.Reader) (*logInput, error) {
 // unzip reads through gzip where the text begins like it.
 func unzip(r io.Reader) (io.Reader, error) {
 	buffered := bufio.NewReader(r)
-	if magic, err := buffered.Peek(2); err != nil || magic[0] != 0x1f || magic[1] != 0x8b {
-		return buffered, nil //nolint:nilerr // too short for gzip: the reader of lines reports what is wrong
+	// What is too short to peek at is no gzip; whoever reads the lines meets the error.
+	if magic, _ := buffered.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		return gzip.NewReader(buffered)
 	}
-	return gzip.NewReader(buffered)
+	return buffered, nil
 }
 
 // each calls f with every record until it fails.

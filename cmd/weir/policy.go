@@ -21,9 +21,7 @@ type policyCmd struct {
 	Diff     diffCmd     `cmd:"" help:"Show what applying documents would change."`
 }
 
-type validateCmd struct {
-	Files []string `arg:"" placeholder:"FILE" help:"Documents, folders of them, or - for standard input."`
-}
+type validateCmd struct{ fileArgs }
 
 // Help is shown by --help.
 func (validateCmd) Help() string {
@@ -36,24 +34,13 @@ Example:
 
 // Run validates.
 func (c *validateCmd) Run(s *streams) error {
-	docs, err := readDocuments(c.Files, s.in)
+	texts, err := readDocuments(c.Files, s.in)
 	if err != nil {
 		return err
 	}
-	parsed, warnings, problems := compileAll(docs)
+	docs, warnings, problems := load(texts)
 	if s.json {
-		type foundJSON struct {
-			File    string `json:"file"`
-			Line    int    `json:"line"`
-			Column  int    `json:"column"`
-			Path    string `json:"path"`
-			Message string `json:"message"`
-		}
-		found := make([]foundJSON, 0, len(problems))
-		for _, p := range problems {
-			found = append(found, foundJSON(p))
-		}
-		if err := s.printJSON(map[string]any{"valid": len(problems) == 0, "problems": found, "warnings": append([]string{}, warnings...)}); err != nil {
+		if err := s.printJSON(map[string]any{"valid": len(problems) == 0, "problems": append(policy.Problems{}, problems...), "warnings": append([]string{}, warnings...)}); err != nil {
 			return err
 		}
 		if len(problems) > 0 {
@@ -67,53 +54,33 @@ func (c *validateCmd) Run(s *streams) error {
 	if len(problems) > 0 {
 		return problems
 	}
-	for _, d := range parsed {
+	for _, d := range docs {
 		s.printf("%s: domain %s, valid\n", d.File, d.Domain)
 	}
 	return nil
 }
 
-// compileAll parses and compiles documents as a cluster would, and returns everything
-// that is wrong with any of them.
-func compileAll(docs []*weirv1.Document) (parsed []*policy.Document, warnings []string, problems policy.Problems) {
-	domains := map[string]string{}
-	for _, d := range docs {
-		p, err := policy.Parse(d.GetFile(), []byte(d.GetText()))
-		if err != nil {
-			problems = append(problems, problemsOf(err)...)
-			continue
-		}
-		if first, ok := domains[p.Domain]; ok {
-			problems = append(problems, policy.Problem{File: p.File, Line: 1, Column: 1, Path: "domain",
-				Message: fmt.Sprintf("domain %q is in %s too: a document is one domain, whole; put both into one file", p.Domain, first)})
-			continue
-		}
-		domains[p.Domain] = p.File
-		parsed = append(parsed, p)
-	}
-	if len(problems) > 0 {
-		return parsed, nil, problems
-	}
-	_, warnings, err := policy.Compile(nil, parsed, 1, policy.Secret{})
-	return parsed, warnings, problemsOf(err)
+// fileArgs name documents.
+type fileArgs struct {
+	Files []string `arg:"" placeholder:"FILE" help:"Documents, folders of them, or - for standard input."`
 }
 
-// problemsOf returns an error of the policy package one by one.
-func problemsOf(err error) policy.Problems {
-	var problems policy.Problems
-	if err != nil && !errors.As(err, &problems) {
-		problems = policy.Problems{{Message: err.Error()}}
+// documents reads the documents and checks them here first, where their lines are known.
+func (f *fileArgs) documents(s *streams) ([]*weirv1.Document, error) {
+	texts, err := readDocuments(f.Files, s.in)
+	if err != nil {
+		return nil, err
 	}
-	return problems
+	return loaded(texts)
 }
 
 type applyCmd struct {
 	nodeFlags
-	Files     []string `arg:"" placeholder:"FILE" help:"Documents, folders of them, or - for standard input."`
-	Yes       bool     `short:"y" help:"Do not ask."`
-	DryRun    bool     `help:"Print the plan only."`
-	IfVersion uint64   `placeholder:"N" help:"Refuse unless this is the current policy version."`
-	Reason    string   `placeholder:"TEXT" help:"Why, for the history."`
+	fileArgs
+	Yes       bool   `short:"y" help:"Do not ask."`
+	DryRun    bool   `help:"Print the plan only."`
+	IfVersion uint64 `placeholder:"N" help:"Refuse unless this is the current policy version."`
+	Reason    string `placeholder:"TEXT" help:"Why, for the history."`
 }
 
 // Help is shown by --help.
@@ -128,12 +95,12 @@ Examples:
 
 // Run plans, asks and applies.
 func (c *applyCmd) Run(ctx context.Context, s *streams) error {
-	docs, err := readDocuments(c.Files, s.in)
-	if err != nil {
-		return err
-	}
 	if !c.Yes && !c.DryRun && fromStdin(c.Files) {
 		return usage("standard input is the document, so it cannot be asked: give --yes")
+	}
+	docs, err := c.documents(s)
+	if err != nil {
+		return err
 	}
 	req := &weirv1.ApplyPoliciesRequest{Documents: docs, DryRun: true, IfVersion: c.IfVersion, Actor: actor(), ChangeReason: c.Reason}
 	plan, err := c.apply(ctx, req)
@@ -303,7 +270,7 @@ func (c *getCmd) Run(ctx context.Context, s *streams) error {
 
 type diffCmd struct {
 	nodeFlags
-	Files []string `arg:"" placeholder:"FILE" help:"Documents, folders of them, or - for standard input."`
+	fileArgs
 }
 
 // Help is shown by --help.
@@ -317,7 +284,7 @@ Example:
 
 // Run plans and prints.
 func (c *diffCmd) Run(ctx context.Context, s *streams) error {
-	docs, err := readDocuments(c.Files, s.in)
+	docs, err := c.documents(s)
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weir-io/weir/accesslog"
+	"github.com/weir-io/weir/policy"
 	weirv1 "github.com/weir-io/weir/proto/weir/v1"
 )
 
@@ -135,7 +136,7 @@ func (r *replay) connect(ctx context.Context) error {
 	}
 	var domains []string
 	for _, d := range docs.GetDocuments() {
-		if d.GetDomain() != "*" {
+		if d.GetDomain() != policy.Global {
 			domains = append(domains, d.GetDomain())
 		}
 	}

@@ -110,12 +110,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return complain(stderr, misused(err, file))
 	}
 	s.json = c.Output == "json"
-	return complain(stderr, file.locate(parsed.Run()))
+	err, _ = file.locate(parsed.Run())
+	return complain(stderr, err)
 }
 
 // misused explains what is wrong with a command line, and where to read on.
 func misused(err error, file *settingsFile) error {
-	if located := file.locate(err); located != err {
+	if located, ok := file.locate(err); ok {
 		return &exitCode{exitUsage, located}
 	}
 	remedy := "see weir --help"

@@ -47,7 +47,7 @@ var free = []string{"--grpc-addr", "127.0.0.1:0", "--peer-addr", "127.0.0.1:0", 
 // serve runs `weir serve` until the test ends, and waits until it listens.
 func serve(t *testing.T, args ...string) *servedNode {
 	t.Helper()
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(t.Context())
 	s := &servedNode{out: &buffer{}, err: &buffer{}, stop: stop, code: make(chan int, 1)}
 	go func() {
 		s.code <- run(ctx, append(append([]string{"serve", "-o", "json"}, free...), args...), strings.NewReader(""), s.out, s.err)

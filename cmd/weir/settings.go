@@ -138,10 +138,11 @@ func (f *settingsFile) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 	return s.value, nil
 }
 
-// locate adds file and line to an error about a flag whose value came from the file.
-func (f *settingsFile) locate(err error) error {
+// locate adds file and line to an error about a flag whose value came from the file, and
+// reports whether it could.
+func (f *settingsFile) locate(err error) (located error, ok bool) {
 	if err == nil {
-		return nil
+		return nil, false
 	}
 	var places []string
 	for name := range f.used {
@@ -151,8 +152,8 @@ func (f *settingsFile) locate(err error) error {
 		}
 	}
 	if len(places) == 0 {
-		return err
+		return err, false
 	}
 	slices.Sort(places)
-	return fmt.Errorf("%w\n%s", err, strings.Join(places, "\n"))
+	return fmt.Errorf("%w\n%s", err, strings.Join(places, "\n")), true
 }

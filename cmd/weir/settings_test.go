@@ -24,7 +24,8 @@ func served(t *testing.T, args ...string) (node.Config, error) {
 		t.Fatal(err)
 	}
 	if _, err := parser.Parse(append([]string{"serve"}, args...)); err != nil {
-		return node.Config{}, file.locate(err)
+		err, _ = file.locate(err)
+		return node.Config{}, err
 	}
 	return c.Serve.config(), nil
 }

@@ -45,15 +45,15 @@ func (c *simulateCmd) Run(ctx context.Context, s *streams) error {
 	if fromStdin(c.Policies) && c.Log == "-" {
 		return usage("standard input cannot be both policies and log")
 	}
-	docs, err := readDocuments(c.Policies, s.in)
+	texts, err := readDocuments(c.Policies, s.in)
 	if err != nil {
 		return err
 	}
-	parsed, _, problems := compileAll(docs)
+	docs, _, problems := load(texts)
 	if len(problems) > 0 {
 		return problems
 	}
-	domain, err := c.domain(parsed)
+	domain, err := c.domain(docs)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (c *simulateCmd) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	defer func() { _ = log.close() }() // it was only read
-	sim, err := newSimulation(parsed, domain)
+	sim, err := newSimulation(docs, domain)
 	if err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func (c *simulateCmd) domain(docs []*policy.Document) (string, error) {
 	}
 	var domains []string
 	for _, d := range docs {
-		if d.Domain != "*" {
+		if d.Domain != policy.Global {
 			domains = append(domains, d.Domain)
 		}
 	}
@@ -107,7 +107,7 @@ func (c *simulateCmd) domain(docs []*policy.Document) (string, error) {
 	case len(domains) == 1:
 		return domains[0], nil
 	case len(domains) == 0 && len(docs) > 0:
-		return "*", nil
+		return policy.Global, nil
 	}
 	return "", usage("--domain: the documents are of the domains %s: name one", strings.Join(domains, ", "))
 }

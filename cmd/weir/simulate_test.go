@@ -109,7 +109,7 @@ func TestBadDocuments(t *testing.T) {
 	twice := file(t, "p.yaml", strings.Replace(simPolicies, "name: pages", "name: per-client", 1))
 	weir(t, "policy", "validate", twice).want(t, exitError, "p.yaml:", "per-client")
 	good := file(t, "p.yaml", simPolicies)
-	weir(t, "policy", "validate", good, good).want(t, exitError, `domain "site" is in`)
+	weir(t, "policy", "validate", good, good).want(t, exitError, `domain "site" is at`)
 	v := decode[struct {
 		Valid    bool
 		Problems []struct{ File, Message string }
@@ -118,6 +118,7 @@ func TestBadDocuments(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 	weir(t, "policy", "validate", good).want(t, exitOK, "domain site, valid")
+	weirIn(t.Context(), simPolicies+"---\ndomain: other\npolicies: []\n", "policy", "validate", "-").want(t, exitOK, "domain site, valid", "domain other, valid")
 }
 
 func TestBuiltInDocumentsAreValid(t *testing.T) {

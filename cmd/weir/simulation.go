@@ -125,13 +125,10 @@ func (s *simulation) report(log logSummary, top int) *simReport {
 		Allowed: s.allowed, Denied: s.requests - s.allowed, NoPolicy: s.noPolicy, Policies: []simPolicy{},
 	}
 	for i, p := range s.snapshot.Policies {
-		if p.Mode == policy.Off || p.Domain != s.domain && p.Domain != "*" {
+		if p.Mode == policy.Off || p.Domain != s.domain && p.Domain != policy.Global {
 			continue
 		}
-		line := simPolicy{Policy: p.Name, Domain: p.Domain, Mode: "enforce", Busiest: []simKey{}}
-		if p.Mode == policy.Shadow {
-			line.Mode = "shadow"
-		}
+		line := simPolicy{Policy: p.Name, Domain: p.Domain, Mode: p.Mode.String(), Busiest: []simKey{}}
 		if t := s.tallies[i]; t != nil {
 			line.Requests, line.Denied, line.Allowed = t.requests, t.denied, t.requests-t.denied
 			line.Keys, line.Busiest = len(t.keys), busiest(t.keys, top)
