@@ -31,7 +31,7 @@ func TestDemoOfAnExactLimiter(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	for _, d := range demoStreams {
-		if !strings.Contains(out, d.policy) {
+		if !strings.Contains(out, "  "+d.policy) {
 			t.Errorf("the table lacks %s", d.policy)
 		}
 	}

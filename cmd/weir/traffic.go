@@ -126,17 +126,35 @@ func (c *demoClient) run(ctx context.Context) {
 	c.traffic.collect(c)
 }
 
+// A client leaves the edges of fixed windows alone: on which side of one a request is
+// decided nobody outside can tell, and the exact answer would not be one number.
+const (
+	beforeEdge = 40 * time.Millisecond
+	afterEdge  = 5 * time.Millisecond
+)
+
+// atEdge reports whether now is at the edge of a stream's windows.
+func (d *demoStream) atEdge(now int64) bool {
+	if d.limit.Algorithm != oracle.FixedWindow {
+		return false
+	}
+	into := now % int64(d.limit.Period)
+	return into < int64(afterEdge) || into > int64(d.limit.Period-beforeEdge)
+}
+
 // pick chooses a stream by weight, and a key: the hot one or one of the cold.
 func (c *demoClient) pick() (d *demoStream, key string) {
 	sum := 0
 	for i := range demoStreams {
 		sum += demoStreams[i].weight
 	}
-	n := c.rng.IntN(sum)
-	for i := range demoStreams {
-		d = &demoStreams[i]
-		if n -= d.weight; n < 0 {
-			break
+	for d == nil || d.atEdge(c.traffic.now()) {
+		n := c.rng.IntN(sum)
+		for i := range demoStreams {
+			d = &demoStreams[i]
+			if n -= d.weight; n < 0 {
+				break
+			}
 		}
 	}
 	if c.rng.IntN(100) < d.hotShare {
