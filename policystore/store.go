@@ -2,109 +2,299 @@ package policystore
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/weir-io/weir/clock"
 	"github.com/weir-io/weir/policy"
 	weirv1 "github.com/weir-io/weir/proto/weir/v1"
 	"github.com/weir-io/weir/ring"
+)
+
+var (
+	// ErrNoLeader is returned by changes when no leader was found in time; the error
+	// that wraps it names the voters that do not answer. Whether the change was made
+	// is not known. It is safe to try again.
+	ErrNoLeader = errors.New("no leader")
+	// ErrNotLeader is returned by what only a leader can do. Nothing was changed: ask
+	// the node that Leader names.
+	ErrNotLeader = errors.New("this node does not lead")
+	// ErrStale is returned when another change came first: read again, then try.
+	ErrStale = errors.New("another change came first")
+	// ErrClosed is returned by a store that was closed.
+	ErrClosed = errors.New("the log is closed")
 )
 
 // Config is what a Store is opened with.
 type Config struct {
 	NodeID string
 	Dir    *Dir             // nil = in memory
-	Layer  raft.StreamLayer // raft's connections; Layer.Addr is what others dial
-	// Forward hands an encoded command to the leader at a peer address.
+	Layer  raft.StreamLayer // raft's connections; Layer.Addr is what others dial. The store closes it
+	// Forward hands an encoded command to the leader at a peer address and returns the
+	// encoded weirv1.CommandResult. nil = a cluster of one.
 	Forward func(ctx context.Context, leaderAddr string, command []byte) (result []byte, err error)
+	// Address returns the newest known peer address of a node, empty for the one in
+	// raft's configuration: nodes may come back elsewhere. nil = none is known. It must
+	// not block or call the store.
+	Address func(nodeID string) string
 	// OnTable is called with every table in the order of the log, before Table
 	// returns it. It must not block.
 	OnTable func(*ring.Table)
-	// OnPolicies is called with every snapshot of policies that came into force.
+	// OnPolicies is called with every snapshot of policies that came into force, in
+	// order, after Policies returns it.
 	OnPolicies func(*policy.Snapshot)
+	Clock      clock.Clock // dates changes; nil = the system's
 	Log        *slog.Logger
 }
 
-// A Dir is an open data directory, locked by this process.
-type Dir struct{}
+func (c *Config) fill() error {
+	switch {
+	case c.NodeID == "":
+		return errors.New("open the log: the node has no id")
+	case c.Layer == nil:
+		return errors.New("open the log: raft has no connections")
+	case c.Dir != nil && c.Dir.NodeID() != c.NodeID:
+		return fmt.Errorf("open the log: node %s in the data dir of node %q", c.NodeID, c.Dir.NodeID())
+	}
+	if c.OnTable == nil {
+		c.OnTable = func(*ring.Table) {}
+	}
+	if c.OnPolicies == nil {
+		c.OnPolicies = func(*policy.Snapshot) {}
+	}
+	if c.Clock == nil {
+		c.Clock = clock.NewSystem()
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return nil
+}
 
-// OpenDir opens or makes a data directory and takes its lock. nodeID may be empty:
-// the directory's is used then. A directory of another node is refused.
-func OpenDir(path, nodeID string) (*Dir, error) { panic("unwritten") }
+// A Store is one node's part of the replicated log. It is safe for concurrent use.
+type Store struct {
+	cfg   Config
+	log   *slog.Logger
+	group *group // raft and what it stands on
+	fresh bool
 
-func (d *Dir) NodeID() string    { panic("unwritten") } // "" in a new directory until SetNodeID
-func (d *Dir) ClusterID() string { panic("unwritten") } // "" before the first entry was applied
-func (d *Dir) Boot() uint64      { panic("unwritten") } // of this process
-func (d *Dir) Close() error      { panic("unwritten") }
+	applied     atomic.Pointer[state]      // stored by the state machine only
+	quarantined atomic.Uint64              // entries whose application panicked
+	table       atomic.Pointer[ring.Table] // stored by deliver only, once it runs
+	force       atomic.Pointer[inForce]    // stored by activate only
+	tried       atomic.Uint64              // newest policy version activate has dealt with
+	failure     atomic.Pointer[string]     // why the newest version is not in force; nil = it is
+	foreign     atomic.Pointer[error]      // the log is of another cluster than the directory
+	led         atomic.Uint64              // newest term this node led with all before it applied
+	news        broadcast                  // any of the above or raft's leader changed
 
-// A Store is one node's part of the replicated log.
-type Store struct{}
+	tables    chan *ring.Table // from the state machine to deliver; closed by Close
+	recompile chan struct{}    // applied has other policies; closed by Close
+	unsaved   chan struct{}    // the directory lags; closed when deliver and activate ended
+	watch     chan raft.Observation
+
+	drafts  drafts        // what the leader parsed last
+	propose chan struct{} // holds one token: changes of policies are checked and appended one by one
+	probe   probe
+
+	ctx   context.Context // ends when Close begins
+	stop  context.CancelFunc
+	mu    sync.Mutex
+	ended bool           // guarded by mu
+	work  sync.WaitGroup // goroutines that need raft; added to under mu while !ended
+	loops sync.WaitGroup // deliver and activate, which the state machine needs
+	saver sync.WaitGroup // keep
+	close sync.Once
+	err   error // of the close
+}
 
 // Open starts raft on what the directory holds. A store without state waits, for
-// Bootstrap here or for a leader that adds this node.
-func Open(cfg Config) (*Store, error) { panic("unwritten") }
+// Bootstrap here or for a leader that adds this node. Before it returns, the last-good
+// bundle's table was delivered and its policies are in force.
+func Open(cfg Config) (*Store, error) {
+	if err := cfg.fill(); err != nil {
+		return nil, err
+	}
+	s := &Store{
+		cfg: cfg, log: cfg.Log,
+		tables: make(chan *ring.Table, 64), recompile: make(chan struct{}, 1), unsaved: make(chan struct{}, 1),
+		watch: make(chan raft.Observation, 16), propose: make(chan struct{}, 1),
+	}
+	s.applied.Store(newState())
+	s.table.Store(emptyTable(0))
+	if err := s.startInForce(); err != nil {
+		return nil, err
+	}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.loops.Go(s.deliver)
+	s.loops.Go(s.activateAll)
+	s.saver.Go(s.keep)
+	group, fresh, err := openGroup(&cfg, (*machine)(s))
+	if err != nil {
+		s.endLoops()
+		s.stop()
+		return nil, err
+	}
+	s.group, s.fresh = group, fresh
+	observer := raft.NewObserver(s.watch, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.RaftState:
+			return true
+		}
+		return false
+	})
+	group.raft.RegisterObserver(observer)
+	s.work.Go(func() {
+		defer group.raft.DeregisterObserver(observer)
+		s.followLead()
+	})
+	return s, nil
+}
+
+// begin reports whether the store is open, and keeps Close waiting until the caller
+// has called s.work.Done.
+func (s *Store) begin() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return ErrClosed
+	}
+	s.work.Add(1)
+	return nil
+}
+
+// endLoops ends the goroutines that raft's state machine feeds; it feeds them no more.
+func (s *Store) endLoops() {
+	close(s.tables)
+	close(s.recompile)
+	s.loops.Wait()
+	close(s.unsaved)
+	s.saver.Wait()
+}
+
+// Close stops raft, waits for all the store started and saves what was in force.
+func (s *Store) Close() error {
+	s.close.Do(func() {
+		s.mu.Lock()
+		s.ended = true
+		s.mu.Unlock()
+		s.stop()
+		// What waits for raft ends while raft still runs: raft answers no future once it
+		// is down.
+		s.work.Wait()
+		s.err = s.group.shutdown()
+		s.endLoops()
+		s.probe.wait()
+		s.err = errors.Join(s.err, s.group.closeStores())
+		if s.err != nil {
+			s.err = fmt.Errorf("close the log: %w", s.err)
+		}
+	})
+	return s.err
+}
 
 // Fresh reports whether the store held no raft state when it was opened.
-func (s *Store) Fresh() bool { panic("unwritten") }
-
-// Bootstrap starts a new cluster of these voters; all of them must be given the
-// same list. The first leader names the cluster and makes its secret.
-func (s *Store) Bootstrap(voters []ring.Server) error { panic("unwritten") }
-
-// Leading reports whether this node leads and has applied all that was committed
-// before its term.
-func (s *Store) Leading() bool { panic("unwritten") }
-
-// Leader returns id and peer address of the leader, empty when none is known.
-func (s *Store) Leader() (id, addr string) { panic("unwritten") }
-
-// TransferLead hands the lead to another voter and returns once it is gone.
-func (s *Store) TransferLead(ctx context.Context) error { panic("unwritten") }
-
-// ProposeLocal appends an encoded weirv1.Command where this node leads and returns
-// the encoded weirv1.CommandResult.
-func (s *Store) ProposeLocal(ctx context.Context, command []byte) (result []byte, err error) {
-	panic("unwritten")
-}
-
-// CommitTable replaces the table whose epoch is from. It returns once the new one
-// is applied here, and an error when another change came first.
-func (s *Store) CommitTable(ctx context.Context, from uint64, t *ring.Table) error {
-	panic("unwritten")
-}
-
-// Servers returns raft's newest configuration.
-func (s *Store) Servers() ([]ring.Server, error) { panic("unwritten") }
-
-// AddServer adds a non-voter, or makes one a voter. Only a leader can.
-func (s *Store) AddServer(ctx context.Context, server ring.Server) error { panic("unwritten") }
-
-// RemoveServer takes a server out. Only a leader can.
-func (s *Store) RemoveServer(ctx context.Context, id string) error { panic("unwritten") }
-
-// Policies returns the policies in force, never nil.
-func (s *Store) Policies() *policy.Snapshot { panic("unwritten") }
-
-// Documents returns the documents in force, sorted by domain.
-func (s *Store) Documents() []*policy.Document { panic("unwritten") }
-
-// Apply makes documents the policies of their domains, through the leader, and
-// returns once this node applies the result too.
-func (s *Store) Apply(ctx context.Context, change *weirv1.ChangePolicies) (*weirv1.CommandResult, error) {
-	panic("unwritten")
-}
-
-// Plan says what Apply would do, by what this node has applied.
-func (s *Store) Plan(change *weirv1.ChangePolicies) (plan []policy.PlanEntry, warnings []string, err error) {
-	panic("unwritten")
-}
-
-// ClusterID returns the cluster's id, empty before the first entry is applied.
-func (s *Store) ClusterID() string { panic("unwritten") }
+func (s *Store) Fresh() bool { return s.fresh }
 
 // Table returns the newest applied table, never nil.
-func (s *Store) Table() *ring.Table { panic("unwritten") }
+func (s *Store) Table() *ring.Table { return s.table.Load() }
 
-// Close stops raft and waits for it.
-func (s *Store) Close() error { panic("unwritten") }
+// Policies returns the policies in force, never nil.
+func (s *Store) Policies() *policy.Snapshot { return s.force.Load().snapshot }
+
+// Documents returns the documents in force, sorted by domain. The caller must not
+// change them.
+func (s *Store) Documents() []*policy.Document { return s.force.Load().docs }
+
+// ClusterID returns the cluster's id, empty before the first entry was applied here,
+// now or by an earlier process of the data directory.
+func (s *Store) ClusterID() string {
+	if id := s.applied.Load().cluster.GetClusterId(); id != "" || s.cfg.Dir == nil {
+		return id
+	}
+	return s.cfg.Dir.ClusterID()
+}
+
+// A Status is what there is to see of a store.
+type Status struct {
+	State         string // of raft: follower, candidate, leader or shutdown
+	Term          uint64
+	Commit        uint64 // newest index known to be committed
+	Applied       uint64 // newest index applied
+	Last          uint64 // newest index in the log
+	Leader        string // id, empty when none is known
+	PolicyVersion uint64 // in force
+	Failure       string // why a newer version is not in force; empty when there is none
+	Quarantined   uint64 // entries whose application panicked and was skipped
+	Err           error  // the store can not go on: its log is of another cluster
+}
+
+// Status returns how the store does.
+func (s *Store) Status() Status {
+	id, _ := s.Leader()
+	r := s.group.raft
+	st := Status{
+		State: stateNames[r.State()], Term: r.CurrentTerm(), Commit: r.CommitIndex(), Applied: r.AppliedIndex(), Last: r.LastIndex(),
+		Leader: id, PolicyVersion: s.Policies().Version, Quarantined: s.quarantined.Load(),
+	}
+	if f := s.failure.Load(); f != nil {
+		st.Failure = *f
+	}
+	if e := s.foreign.Load(); e != nil {
+		st.Err = *e
+	}
+	return st
+}
+
+var stateNames = map[raft.RaftState]string{raft.Follower: "follower", raft.Candidate: "candidate", raft.Leader: "leader", raft.Shutdown: "shutdown"}
+
+// A broadcast wakes all that wait for news.
+type broadcast struct {
+	mu sync.Mutex
+	ch chan struct{} // guarded by mu; closed by send; nil = nobody waits
+}
+
+// next returns a channel that is closed when there are news. What they may be about is
+// read after the call.
+func (b *broadcast) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *broadcast) send() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
+}
+
+// await waits until done returns true, asking again at all news.
+func (s *Store) await(ctx context.Context, done func() bool) error {
+	for {
+		news := s.news.next()
+		if done() {
+			return nil
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.ctx.Done():
+			return ErrClosed
+		}
+	}
+}
+
+// history returns the changes the log remembers, oldest first; documents carry no text.
+func (s *Store) history() []*weirv1.ChangePolicies { return s.applied.Load().history }

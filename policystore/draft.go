@@ -1,0 +1,167 @@
+package policystore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/weir-io/weir/policy"
+	weirv1 "github.com/weir-io/weir/proto/weir/v1"
+)
+
+// A draft is a change tried out on the documents in force.
+type draft struct {
+	changed  []*policy.Document // the documents of the change, parsed
+	after    []*policy.Document // all documents after it, sorted by domain
+	snapshot *policy.Snapshot
+	warnings []string
+}
+
+// try parses the documents of a change and compiles what they would make of was. Its
+// error is policy.Problems where the documents are to blame.
+func try(was *inForce, version uint64, secret policy.Secret, change *weirv1.ChangePolicies) (*draft, error) {
+	d := &draft{after: slices.Clone(was.docs)}
+	var problems policy.Problems
+	files := make(map[string]string, len(change.GetDocuments()))
+	for i, in := range change.GetDocuments() {
+		file := in.GetFile()
+		if file == "" && len(change.GetDocuments()) > 1 {
+			file = fmt.Sprintf("documents[%d]", i)
+		}
+		doc, err := tryDocument(file, in)
+		var ps policy.Problems
+		switch {
+		case errors.As(err, &ps):
+			problems = append(problems, ps...)
+			continue
+		case err != nil:
+			return nil, err
+		}
+		if other, twice := files[doc.Domain]; twice {
+			problems = append(problems, policy.Problem{File: file, Path: "domain", Message: fmt.Sprintf("%q is the domain of %s too: write one document a domain", doc.Domain, other)})
+			continue
+		}
+		files[doc.Domain] = file
+		d.changed = append(d.changed, doc)
+		d.replace(doc)
+	}
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	var err error
+	d.snapshot, d.warnings, err = compile(was.snapshot, d.after, version, secret)
+	return d, err
+}
+
+func tryDocument(file string, in *weirv1.Document) (*policy.Document, error) {
+	if len(in.GetText()) > policy.MaxDocument {
+		return nil, policy.Problems{{File: file, Message: fmt.Sprintf("the document has %d bytes: at most %d, split it by domain", len(in.GetText()), policy.MaxDocument)}}
+	}
+	doc, err := parse(file, []byte(in.GetText()))
+	if err != nil {
+		return nil, err
+	}
+	if in.GetDomain() != "" && in.GetDomain() != doc.Domain {
+		return nil, policy.Problems{{File: file, Path: "domain", Message: fmt.Sprintf("the text says %q, the request %q: leave one of them out", doc.Domain, in.GetDomain())}}
+	}
+	return doc, nil
+}
+
+// replace puts doc in its domain's place among the documents after the change. One
+// without policies empties its domain.
+func (d *draft) replace(doc *policy.Document) {
+	i, there := slices.BinarySearchFunc(d.after, doc.Domain, func(o *policy.Document, domain string) int { return strings.Compare(o.Domain, domain) })
+	switch {
+	case len(doc.Policies) == 0 && there:
+		d.after = slices.Delete(d.after, i, i+1)
+	case len(doc.Policies) == 0:
+	case there:
+		d.after[i] = doc
+	default:
+		d.after = slices.Insert(d.after, i, doc)
+	}
+}
+
+// Plan says what Apply would do, by what this node has applied. An error in the
+// documents is of type policy.Problems; ErrStale says that if_version is not the
+// version in force.
+func (s *Store) Plan(change *weirv1.ChangePolicies) (plan []policy.PlanEntry, warnings []string, err error) {
+	was := s.force.Load()
+	if v := change.GetIfVersion(); v != 0 && v != was.snapshot.Version {
+		return nil, nil, fmt.Errorf("plan: the policies are at version %d, not %d: %w", was.snapshot.Version, v, ErrStale)
+	}
+	d, err := try(was, was.snapshot.Version+1, was.state.secret(), change)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, doc := range d.changed {
+		var old *policy.Document
+		if i, there := was.state.find(doc.Domain); there {
+			old = was.docs[i]
+		}
+		plan = append(plan, policy.Diff(old, doc)...)
+	}
+	return plan, d.warnings, nil
+}
+
+// dryRun checks a change at the leader on all that was committed before, fills
+// in what only the leader knows, and returns why it must not be appended; nil = it may.
+func (s *Store) dryRun(ctx context.Context, change *weirv1.ChangePolicies) (refused *weirv1.CommandResult, err error) {
+	st := s.applied.Load()
+	change.TimeNanos = s.cfg.Clock.Now()
+	if err := s.await(ctx, func() bool { return s.tried.Load() >= st.version }); err != nil {
+		return nil, err
+	}
+	// Where the newest version does not compile here this is an older one: a change
+	// must stay possible, it may be the remedy.
+	was := s.force.Load()
+	d, err := try(was, st.version+1, st.secret(), change)
+	if err != nil {
+		return st.refuse(codes.InvalidArgument, "%v", err), nil
+	}
+	for i, doc := range d.changed {
+		in := change.GetDocuments()[i]
+		in.Domain = doc.Domain
+		if len(doc.Policies) == 0 {
+			in.Text = "" // in the log, no text empties a domain: it need not parse to know
+		}
+	}
+	if refused := st.checkChange(change); refused != nil {
+		return refused, nil
+	}
+	s.drafts.put(d.changed)
+	return nil, nil
+}
+
+// drafts keeps the documents that the leader parsed for its dry run until they come
+// back through the log: large ones are parsed once.
+type drafts struct {
+	mu   sync.Mutex
+	docs map[string]*policy.Document // guarded by mu; by domain
+}
+
+func (d *drafts) put(docs []*policy.Document) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.docs = make(map[string]*policy.Document, len(docs))
+	for _, doc := range docs {
+		d.docs[doc.Domain] = doc
+	}
+}
+
+// take returns the draft of a document, once, or nil. Whoever took it owns it.
+func (d *drafts) take(of *weirv1.Document) *policy.Document {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	doc := d.docs[of.GetDomain()]
+	if doc == nil || string(doc.Text) != of.GetText() {
+		return nil
+	}
+	delete(d.docs, of.GetDomain())
+	return doc
+}
