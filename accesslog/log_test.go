@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -204,10 +205,7 @@ func TestRealLog(t *testing.T) {
 		t.Error("not in order of time")
 	}
 	for _, rec := range recs {
-		attrs := map[string]string{}
-		for name, value := range rec.Attributes() {
-			attrs[name] = value
-		}
+		attrs := maps.Collect(rec.Attributes())
 		for _, name := range []string{"client_ip", "method", "path", "status"} {
 			if attrs[name] == "" {
 				t.Fatalf("line %d has no %s: %v", rec.Line, name, attrs)

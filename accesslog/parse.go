@@ -25,11 +25,11 @@ func Parse(line string) (Record, error) {
 		return r, errors.New("host: nothing before the first space")
 	}
 	r.Host = filled(host)
-	open := strings.Index(rest, "[")
-	if open < 0 {
+	_, rest, ok = strings.Cut(rest, "[")
+	if !ok {
 		return r, errors.New("time: no [ that opens it")
 	}
-	stamp, rest, ok := strings.Cut(rest[open+1:], "]")
+	stamp, rest, ok := strings.Cut(rest, "]")
 	if !ok {
 		return r, errors.New("time: no ] that closes it")
 	}

@@ -110,18 +110,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return complain(stderr, misused(err, file))
 	}
 	s.json = c.Output == "json"
-	err, _ = file.locate(parsed.Run())
-	return complain(stderr, err)
+	return complain(stderr, file.locate(parsed.Run()))
 }
 
 // misused explains what is wrong with a command line, and where to read on.
 func misused(err error, file *settingsFile) error {
-	if located, ok := file.locate(err); ok {
-		return &exitCode{exitUsage, located}
+	if file.places(err) != "" {
+		return &exitCode{exitUsage, file.locate(err)}
 	}
 	remedy := "see weir --help"
-	var parse *kong.ParseError
-	if errors.As(err, &parse) && parse.Context != nil && parse.Context.Selected() != nil {
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok && parse.Context != nil && parse.Context.Selected() != nil {
 		remedy = "see weir " + parse.Context.Selected().Path() + " --help"
 		remedy = strings.Replace(remedy, "weir weir ", "weir ", 1)
 	}
@@ -134,8 +132,7 @@ func complain(w io.Writer, err error) int {
 		return exitOK
 	}
 	code := exitError
-	var ends *exitCode
-	if errors.As(err, &ends) {
+	if ends, ok := errors.AsType[*exitCode](err); ok {
 		code = ends.code
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {

@@ -138,22 +138,23 @@ func (f *settingsFile) resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (
 	return s.value, nil
 }
 
-// locate adds file and line to an error about a flag whose value came from the file, and
-// reports whether it could.
-func (f *settingsFile) locate(err error) (located error, ok bool) {
-	if err == nil {
-		return nil, false
+// locate adds file and line to an error about a flag whose value came from the file.
+func (f *settingsFile) locate(err error) error {
+	if places := f.places(err); places != "" {
+		return fmt.Errorf("%w\n%s", err, places)
 	}
-	var places []string
+	return err
+}
+
+// places returns a line for each setting of the file that an error is about.
+func (f *settingsFile) places(err error) string {
+	var lines []string
 	for name := range f.used {
-		if strings.Contains(err.Error(), "--"+name+":") || strings.Contains(err.Error(), "--"+name+"=") {
+		if err != nil && (strings.Contains(err.Error(), "--"+name+":") || strings.Contains(err.Error(), "--"+name+"=")) {
 			s := f.settings[name]
-			places = append(places, fmt.Sprintf("%s:%d: %s is set here", f.path, s.line, s.key))
+			lines = append(lines, fmt.Sprintf("%s:%d: %s is set here", f.path, s.line, s.key))
 		}
 	}
-	if len(places) == 0 {
-		return err, false
-	}
-	slices.Sort(places)
-	return fmt.Errorf("%w\n%s", err, strings.Join(places, "\n")), true
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
 }

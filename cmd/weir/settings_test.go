@@ -24,8 +24,7 @@ func served(t *testing.T, args ...string) (node.Config, error) {
 		t.Fatal(err)
 	}
 	if _, err := parser.Parse(append([]string{"serve"}, args...)); err != nil {
-		err, _ = file.locate(err)
-		return node.Config{}, err
+		return node.Config{}, file.locate(err)
 	}
 	return c.Serve.config(), nil
 }
@@ -61,8 +60,8 @@ func TestThreeSpellings(t *testing.T) {
 	}
 	delete(flags, "config")
 	cfg := reflect.TypeFor[node.Config]()
-	for i := range cfg.NumField() {
-		key := cfg.Field(i).Tag.Get("yaml")
+	for field := range cfg.Fields() {
+		key := field.Tag.Get("yaml")
 		if key == "-" {
 			continue
 		}
