@@ -10,16 +10,6 @@ type Attribute struct{ Key, Value string }
 // cluster and never changes.
 type Secret [16]byte
 
-// A Mode says whether a policy's refusals count. The numbers are those of the
-// wire protocol.
-type Mode uint8
-
-const (
-	Enforce Mode = iota + 1
-	Shadow
-	Off
-)
-
 // A CompiledLimit is one limit of a policy, ready to be charged.
 type CompiledLimit struct {
 	Name string
@@ -37,7 +27,12 @@ type CompiledPolicy struct {
 	Unlimited bool            // wins its group and charges nothing
 	Limits    []CompiledLimit // in document order
 	Ordinal   int             // dense number within its Snapshot, from 0; document order within a domain
+
+	spec *Policy
 }
+
+// Spec returns the policy as it was written.
+func (p *CompiledPolicy) Spec() *Policy { return p.spec }
 
 // A Winner is a policy that applies to a request.
 type Winner struct {
@@ -47,7 +42,7 @@ type Winner struct {
 }
 
 // A Choice is what applies to one request. Choose reuses its memory; the zero
-// Choice is ready.
+// Choice is ready. It keeps nothing of a request's attributes.
 type Choice struct {
 	Known   bool     // the domain has a document, or domain "*" has
 	Exempt  bool     // an unlimited policy won a group
