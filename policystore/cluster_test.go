@@ -74,7 +74,7 @@ func (c *testCluster) tryStart(id, path string) (*testNode, error) {
 			return nil, errors.Join(err, l.Close())
 		}
 	}
-	n.Store, err = Open(Config{
+	opened, err := Open(Config{
 		NodeID: id, Dir: n.dir, Layer: layer{l}, Forward: c.forward, Address: c.address,
 		OnTable: n.onTable, OnPolicies: n.onPolicies,
 		Log: slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})).With("node", id),
@@ -85,6 +85,9 @@ func (c *testCluster) tryStart(id, path string) (*testNode, error) {
 		}
 		return nil, err
 	}
+	n.mu.Lock()
+	n.Store = opened
+	n.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.byAddr[n.addr] = n

@@ -67,7 +67,12 @@ func encodeState(st *state) ([]byte, error) {
 	if failed != nil {
 		return nil, failed
 	}
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli)), nil
+	return sum(b), nil
+}
+
+// sum appends the checksum of b.
+func sum(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
 // decodeState reads what encodeState wrote.

@@ -134,7 +134,7 @@ func (s *Store) keep() {
 		}
 		good := &state{
 			index: st.index, cluster: st.cluster, version: force.snapshot.Version,
-			docs: force.state.docs, history: st.history, table: s.Table(),
+			docs: force.state.docs, table: s.Table(),
 		}
 		if err := writeBundle(s.cfg.Dir, good); err != nil {
 			s.log.Warn("last-good policies are not saved: after a restart without quorum this node serves older ones", "err", err)

@@ -101,4 +101,3 @@ func poke(c chan<- struct{}) {
 // stale reports whether a table is no newer than the one delivered: the log replays
 // tables that the last-good bundle has overtaken.
 func stale(t, delivered *ring.Table) bool { return t.Epoch <= delivered.Epoch }
-

@@ -3,6 +3,7 @@ package policystore
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"sync"
@@ -38,9 +39,9 @@ type group struct {
 }
 
 // openGroup starts raft on what the directory holds and reports whether that was
-// nothing. Where it fails it leaves nothing open, cfg.Layer neither.
-func openGroup(cfg *Config, fsm raft.FSM) (g *group, fresh bool, err error) {
-	g = &group{}
+// nothing. Where it fails it leaves nothing open.
+func openGroup(cfg *Config, fsm raft.FSM) (opened *group, fresh bool, err error) {
+	g := &group{}
 	logger := newRaftLog(cfg.Log)
 	directory := &addresses{newest: cfg.Address}
 	g.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
@@ -211,6 +212,16 @@ func (s *streams) Close() error {
 type stream struct {
 	net.Conn
 	of *streams
+}
+
+// Read ends in io.EOF where the streams were closed: raft's transport takes anything
+// else for a broken message.
+func (c *stream) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if errors.Is(err, net.ErrClosed) {
+		err = io.EOF
+	}
+	return n, err
 }
 
 // Close closes the connection.

@@ -95,7 +95,7 @@ func (s *Store) catchUp(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		res, err := s.append(ctx, first)
+		res, err := s.commit(ctx, first)
 		if err != nil {
 			return fmt.Errorf("name the cluster: %w", err)
 		}

@@ -31,13 +31,13 @@ func (r raftLog) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	attrs := make([]slog.Attr, 0, len(args)/2+1)
 	attrs = append(attrs, slog.String("raft", msg))
 	for i := 0; i+1 < len(args); i += 2 {
-		attrs = append(attrs, slog.String(fmt.Sprint(args[i]), text(args[i+1])))
+		attrs = append(attrs, slog.String(fmt.Sprint(args[i]), written(args[i+1])))
 	}
 	r.log.LogAttrs(ctx, to, "raft speaks", attrs...)
 }
 
-// text writes a value at once: raft hands over pointers to what it goes on changing.
-func text(v any) string {
+// written writes a value at once: raft hands over pointers to what it goes on changing.
+func written(v any) string {
 	if f, ok := v.(hclog.Format); ok && len(f) > 0 {
 		return fmt.Sprintf(fmt.Sprint(f[0]), f[1:]...)
 	}

@@ -27,8 +27,8 @@ type probe struct {
 
 func (p *probe) wait() { p.wg.Wait() }
 
-// missing returns which voters do not answer.
-func (p *probe) missing(ctx context.Context, ask func() []string) []string {
+// missing returns which voters do not answer, by asking them unless that is being done.
+func (p *probe) missing(ctx context.Context, ask func() []string) ([]string, error) {
 	p.mu.Lock()
 	round := p.round
 	if round == nil {
@@ -46,10 +46,11 @@ func (p *probe) missing(ctx context.Context, ask func() []string) []string {
 	select {
 	case <-round:
 	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.last
+	return p.last, nil
 }
 
 // noLeader explains ErrNoLeader by the voters that do not answer.
@@ -71,8 +72,10 @@ func (s *Store) noLeader(ctx context.Context, cause error) error {
 	if len(servers) == 0 {
 		return fmt.Errorf("%w: this node follows no log yet: bootstrap it or let it join a cluster", ErrNoLeader)
 	}
-	silent := s.probe.missing(ctx, func() []string { return s.silentOf(voters) })
+	silent, err := s.probe.missing(ctx, func() []string { return s.silentOf(voters) })
 	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w: %w", ErrNoLeader, cause, err)
 	case len(silent) == 1:
 		return fmt.Errorf("%w: voter %s does not answer", ErrNoLeader, silent[0])
 	case len(silent) > 1:

@@ -60,11 +60,11 @@ func (s *Store) proposeLocal(ctx context.Context, command []byte) (*weirv1.Comma
 	if refused != nil || err != nil {
 		return refused, err
 	}
-	return s.append(ctx, &c)
+	return s.commit(ctx, &c)
 }
 
-// append puts a command into the log and returns what it gave once it is applied here.
-func (s *Store) append(ctx context.Context, c *weirv1.Command) (*weirv1.CommandResult, error) {
+// commit puts a command into the log and returns what it gave once it is applied here.
+func (s *Store) commit(ctx context.Context, c *weirv1.Command) (*weirv1.CommandResult, error) {
 	entry, err := proto.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("encode a command: %w", err)
@@ -116,7 +116,7 @@ func (s *Store) CommitTable(ctx context.Context, from uint64, t *ring.Table) err
 		return fmt.Errorf("commit a table: %w", s.notLeader())
 	}
 	members, rows := TableToProto(t)
-	res, err := s.append(ctx, &weirv1.Command{Kind: &weirv1.Command_Table{Table: &weirv1.ChangeTable{FromEpoch: from, Members: members, Rows: rows}}})
+	res, err := s.commit(ctx, &weirv1.Command{Kind: &weirv1.Command_Table{Table: &weirv1.ChangeTable{FromEpoch: from, Members: members, Rows: rows}}})
 	switch {
 	case err != nil:
 		return fmt.Errorf("commit a table: %w", err)
@@ -162,19 +162,23 @@ func (s *Store) applyAnywhere(ctx context.Context, change *weirv1.ChangePolicies
 	if end, ok := ctx.Deadline(); ok { // keep time to say which voters are missing
 		limit = min(limit, max(time.Until(end)-probeTime-pace, time.Until(end)/2))
 	}
+	before := s.applied.Load().version
 	since := time.Now() // without a leader
 	unsure := false     // an earlier try may have made the change
 	for {
 		news, began := s.news.next(), time.Now()
 		res, err := s.tryLeader(ctx, command)
 		if err == nil {
-			return s.afterDoubt(ctx, change, res, unsure)
+			if unsure && res.GetRefused() != "" {
+				return s.afterDoubt(ctx, change, res, before)
+			}
+			return res, nil
 		}
-		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, errNobody) {
-			return nil, errors.Join(cause, err)
-		}
-		if errors.Is(err, ErrClosed) {
+		switch cause := ctx.Err(); {
+		case errors.Is(err, ErrClosed), cause != nil && errors.Is(err, cause):
 			return nil, err
+		case cause != nil:
+			return nil, fmt.Errorf("%w: %w: %w", ErrNoLeader, cause, err)
 		}
 		unsure = unsure || !errors.Is(err, ErrNotLeader) && !errors.Is(err, errNobody)
 		if time.Since(began) > blindness { // a leader was at work, maybe until just now
@@ -237,7 +241,7 @@ func (s *Store) tryLeader(ctx context.Context, command []byte) (*weirv1.CommandR
 	raw, err := s.cfg.Forward(hop, addr, command)
 	if err != nil {
 		if cause := context.Cause(hop); cause != nil {
-			err = errors.Join(err, cause)
+			err = fmt.Errorf("%w: %w", cause, err)
 		}
 		return nil, fmt.Errorf("hand the change to the leader %s at %s: %w", id, addr, err)
 	}
@@ -249,22 +253,22 @@ func (s *Store) tryLeader(ctx context.Context, command []byte) (*weirv1.CommandR
 }
 
 // afterDoubt says whether a refusal is only the echo of an earlier try that was made
-// although its answer was lost: the log then holds these very documents.
-func (s *Store) afterDoubt(ctx context.Context, change *weirv1.ChangePolicies, res *weirv1.CommandResult, unsure bool) (*weirv1.CommandResult, error) {
-	code := codes.Code(res.GetCode())
-	if !unsure || (code != codes.Aborted && !change.GetSeed()) || res.GetRefused() == "" {
-		return res, nil
+// although its answer was lost: the log then holds this very change after version
+// before.
+func (s *Store) afterDoubt(ctx context.Context, change *weirv1.ChangePolicies, refused *weirv1.CommandResult, before uint64) (*weirv1.CommandResult, error) {
+	if change.GetIfVersion() == 0 && !change.GetSeed() {
+		return refused, nil // nothing an earlier try did can refuse it
 	}
-	if err := s.await(ctx, func() bool { return s.applied.Load().version >= res.GetPolicyVersion() }); err != nil {
+	if err := s.await(ctx, func() bool { return s.applied.Load().version >= refused.GetPolicyVersion() }); err != nil {
 		return nil, err
 	}
 	st := s.applied.Load()
 	for _, made := range st.history {
-		if v, same := st.madeBy(made, change); same {
+		if v, same := st.madeBy(made, change); same && v > before {
 			return &weirv1.CommandResult{PolicyVersion: v, Epoch: st.table.Epoch}, nil
 		}
 	}
-	return res, nil
+	return refused, nil
 }
 
 // madeBy reports whether a change of the history is the one that was asked for, and

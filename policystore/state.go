@@ -26,12 +26,12 @@ const (
 // one and shares with the old what stays. It depends on the entries alone, so states
 // of all nodes are equal at every index.
 type state struct {
-	index   uint64               // of the newest entry
-	cluster *weirv1.InitCluster  // nil before the first one
-	version uint64               // of the policies; one more each change
-	docs    []*weirv1.Document   // sorted by domain, each with its version; never modified
+	index   uint64                   // of the newest entry
+	cluster *weirv1.InitCluster      // nil before the first one
+	version uint64                   // of the policies; one more each change
+	docs    []*weirv1.Document       // sorted by domain, each with its version; never modified
 	history []*weirv1.ChangePolicies // newest last; documents without text
-	table   *ring.Table          // never nil
+	table   *ring.Table              // never nil
 }
 
 func newState() *state { return &state{table: emptyTable(0)} }

@@ -34,7 +34,7 @@ var (
 type Config struct {
 	NodeID string
 	Dir    *Dir             // nil = in memory
-	Layer  raft.StreamLayer // raft's connections; Layer.Addr is what others dial. The store closes it
+	Layer  raft.StreamLayer // raft's connections; Layer.Addr is what others dial. Close closes it
 	// Forward hands an encoded command to the leader at a peer address and returns the
 	// encoded weirv1.CommandResult. nil = a cluster of one.
 	Forward func(ctx context.Context, leaderAddr string, command []byte) (result []byte, err error)
@@ -102,15 +102,15 @@ type Store struct {
 	propose chan struct{} // holds one token: changes of policies are checked and appended one by one
 	probe   probe
 
-	ctx   context.Context // ends when Close begins
-	stop  context.CancelFunc
-	mu    sync.Mutex
-	ended bool           // guarded by mu
-	work  sync.WaitGroup // goroutines that need raft; added to under mu while !ended
-	loops sync.WaitGroup // deliver and activate, which the state machine needs
-	saver sync.WaitGroup // keep
-	close sync.Once
-	err   error // of the close
+	ctx     context.Context // ends when Close begins
+	stop    context.CancelFunc
+	mu      sync.Mutex
+	ended   bool           // guarded by mu
+	work    sync.WaitGroup // goroutines that need raft; added to under mu while !ended
+	loops   sync.WaitGroup // deliver and activate, which the state machine needs
+	saver   sync.WaitGroup // keep
+	closing sync.Once
+	err     error // of the close
 }
 
 // Open starts raft on what the directory holds. A store without state waits, for
@@ -179,7 +179,7 @@ func (s *Store) endLoops() {
 
 // Close stops raft, waits for all the store started and saves what was in force.
 func (s *Store) Close() error {
-	s.close.Do(func() {
+	s.closing.Do(func() {
 		s.mu.Lock()
 		s.ended = true
 		s.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 )
 
 func TestAloneInMemory(t *testing.T) {
+	t.Parallel()
 	n := newTestCluster(t).start("n1", "")
 	if _, err := n.Apply(within(t, long), change(document("shop", "a"))); !errors.Is(err, ErrNoLeader) || !strings.Contains(err.Error(), "follows no log") {
 		t.Errorf("apply before bootstrap: %v", err)
@@ -37,6 +38,7 @@ func TestAloneInMemory(t *testing.T) {
 }
 
 func TestEveryNodeAppliesAndAgrees(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := c.voters(3)
 	follower := c.start("n4", "")
@@ -69,6 +71,7 @@ func TestEveryNodeAppliesAndAgrees(t *testing.T) {
 }
 
 func TestLeaderDies(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := c.voters(3)
 	nodes[1].mustApply(change(document("shop", "a")))
@@ -82,6 +85,7 @@ func TestLeaderDies(t *testing.T) {
 }
 
 func TestLeadIsHandedOn(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := c.voters(3)
 	if err := nodes[0].TransferLead(within(t, long)); err != nil {
@@ -98,6 +102,7 @@ func TestLeadIsHandedOn(t *testing.T) {
 }
 
 func TestNoQuorumNamesTheMissing(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := c.voters(3)
 	nodes[1].stop()
@@ -115,6 +120,7 @@ func TestNoQuorumNamesTheMissing(t *testing.T) {
 }
 
 func TestRestartKeepsAll(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := c.voters(3)
 	nodes[0].mustApply(change(document("shop", "a")))
@@ -146,6 +152,7 @@ func TestRestartKeepsAll(t *testing.T) {
 }
 
 func TestOneTableOfMany(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := c.voters(3)
 	const racers = 8
@@ -185,6 +192,7 @@ func TestOneTableOfMany(t *testing.T) {
 }
 
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	c := newTestCluster(t)
 	nodes := c.voters(3)
 	at := nodes[1]
