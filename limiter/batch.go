@@ -12,6 +12,7 @@ import (
 // protocol.
 type Reason uint8
 
+// The reasons.
 const (
 	OK          Reason = iota + 1
 	Limited            // a limit had no room
@@ -20,6 +21,17 @@ const (
 	Exempt             // unlimited
 	Unavailable        // nobody in reach may decide, fail_mode denies
 )
+
+var reasonNames = [...]string{"", "ok", "limited", "no_policy", "blocked", "exempt", "unavailable"}
+
+// String returns the word that clients see, as "no_policy".
+func (r Reason) String() string { return reasonNames[r] }
+
+var degradedNames = [...]string{"", "unleased", "replica", "own_right", "open", "closed", "memory"}
+
+// DegradedName returns the word that clients see for d, as "own_right"; empty when
+// the full owner decided.
+func DegradedName(d bucket.Degraded) string { return degradedNames[d] }
 
 // A Request is what a client asks about.
 type Request struct {
@@ -49,6 +61,9 @@ type Verdict struct {
 	Wait     time.Duration // the longest of all
 	Deciding int           // place in Limits of the limit that decided, -1 for none
 	Limits   []LimitStatus // every limit charged, in document order
+
+	first, end int32 // its limits within the batch
+	known      bool  // some document speaks of the domain
 }
 
 // A Batch is requests and their verdicts, in the same order, with all the memory
@@ -60,6 +75,31 @@ type Batch struct {
 	Version  uint64 // policy version of the verdicts
 
 	choice   policy.Choice
-	limits   []LimitStatus
+	limits   []LimitStatus // of all verdicts, one for each charge of decision
 	decision cluster.Batch
+	checked  checked
+	tally    tally
+	lazy     *lazyDeadline
+}
+
+// maxKept is the most charges whose memory a Batch keeps: those of 10,000 requests under
+// a few limits each, some 13 MB.
+const maxKept = 1 << 16
+
+// Reset forgets requests and verdicts and keeps their memory, unless it has become
+// very much.
+func (b *Batch) Reset() {
+	b.Requests, b.Verdicts, b.Version = b.Requests[:0], b.Verdicts[:0], 0
+	if cap(b.limits) > maxKept {
+		b.limits, b.decision = nil, cluster.Batch{}
+	}
+}
+
+// begin makes room for the verdicts of the requests.
+func (b *Batch) begin(version uint64) {
+	b.Version = version
+	b.Verdicts = b.Verdicts[:0]
+	b.limits = b.limits[:0]
+	b.decision.Items, b.decision.Charges = b.decision.Items[:0], b.decision.Charges[:0]
+	b.checked = checked{}
 }
