@@ -2,15 +2,14 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"context"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/weir-io/weir/accesslog"
+	"github.com/weir-io/weir/bucket"
 	"github.com/weir-io/weir/policy"
 )
 
@@ -36,6 +35,9 @@ Examples:
 
 // Run simulates, or prints a generated log.
 func (c *simulateCmd) Run(ctx context.Context, s *streams) error {
+	if c.Top < 0 {
+		return usage("--top: %d keys cannot be shown", c.Top)
+	}
 	if len(c.Policies) == 0 {
 		if c.Generate > 0 && c.Log == "" {
 			return c.printLog(s.out)
@@ -62,26 +64,55 @@ func (c *simulateCmd) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	defer func() { _ = log.close() }() // it was only read
-	sim, err := newSimulation(docs, domain)
+	r, err := c.simulate(ctx, s, docs, domain, log)
 	if err != nil {
 		return err
 	}
-	p := newProgress(s)
-	err = log.each(func(rec *accesslog.Record) error {
-		sim.request(rec)
-		p.say("  %s requests, log time %s", grouped(sim.requests), rec.Time.Format(time.DateTime))
-		return ctx.Err()
-	})
-	p.done()
-	if err != nil {
-		return err
-	}
-	r := sim.report(log.summary(int(sim.requests)), c.Top)
 	if s.json {
 		return s.printJSON(r)
 	}
 	r.print(s)
 	return nil
+}
+
+// simulationMemory bounds the buckets of a simulation, in bytes.
+const simulationMemory = 1 << 30
+
+// simulate steps through the log.
+func (c *simulateCmd) simulate(ctx context.Context, s *streams, docs []*policy.Document, domain string, log *logInput) (*simReport, error) {
+	snapshot, _, err := policy.Compile(nil, docs, 1, policy.Secret{})
+	if err != nil {
+		return nil, err
+	}
+	sim := policy.NewSimulation(snapshot, bucket.NewStore(bucket.Config{Memory: simulationMemory}))
+	r := &simReport{Domain: domain}
+	p := newProgress(s)
+	defer p.done()
+	records := 0
+	var attrs []policy.Attribute
+	err = log.each(func(rec *accesslog.Record) error {
+		if records == 0 {
+			r.From = rec.Time
+		}
+		records++
+		r.To = rec.Time
+		attrs = attrs[:0]
+		for name, value := range rec.Attributes() {
+			attrs = append(attrs, policy.Attribute{Key: name, Value: value})
+		}
+		sim.Step(rec.Time.UnixNano(), domain, attrs)
+		p.say("  %s requests, log time %s", grouped(records), rec.Time.Format(time.DateTime))
+		return ctx.Err()
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.logSummary, r.SimulationResult = log.summary(records), sim.Result(c.Top)
+	// Policies of other domains, and those that are off, cannot have applied.
+	r.Policies = slices.DeleteFunc(r.Policies, func(t policy.PolicyTally) bool {
+		return t.Mode == policy.Off.String() || t.Domain != domain && t.Domain != policy.Global
+	})
+	return r, nil
 }
 
 func (c *simulateCmd) printLog(w io.Writer) error {
@@ -115,45 +146,10 @@ func (c *simulateCmd) domain(docs []*policy.Document) (string, error) {
 // A simReport is what policies would have done.
 type simReport struct {
 	logSummary
-	Domain   string      `json:"domain"`
-	From     time.Time   `json:"from"`
-	To       time.Time   `json:"to"`
-	Allowed  int64       `json:"allowed"`
-	Denied   int64       `json:"denied"`
-	NoPolicy int64       `json:"no_policy"`
-	Policies []simPolicy `json:"policies"`
-}
-
-// A simPolicy is one policy's part. Denied counts the requests that it refused, whatever
-// the others said.
-type simPolicy struct {
-	Policy   string   `json:"policy"`
-	Domain   string   `json:"domain"`
-	Mode     string   `json:"mode"`
-	Requests int64    `json:"requests"`
-	Allowed  int64    `json:"allowed"`
-	Denied   int64    `json:"denied"`
-	Keys     int      `json:"keys"`
-	Busiest  []simKey `json:"busiest_keys"`
-}
-
-// A simKey is one key's part.
-type simKey struct {
-	Key      string `json:"key"`
-	Requests int64  `json:"requests"`
-	Denied   int64  `json:"denied"`
-}
-
-// busiest returns the keys with the most requests.
-func busiest(keys map[string]*simKey, top int) []simKey {
-	all := make([]simKey, 0, len(keys))
-	for _, k := range keys {
-		all = append(all, *k)
-	}
-	slices.SortFunc(all, func(a, b simKey) int {
-		return cmp.Or(cmp.Compare(b.Requests, a.Requests), cmp.Compare(b.Denied, a.Denied), cmp.Compare(a.Key, b.Key))
-	})
-	return all[:max(0, min(top, len(all)))]
+	policy.SimulationResult
+	Domain string    `json:"domain"`
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
 }
 
 func (r *simReport) print(s *streams) {
@@ -162,11 +158,11 @@ func (r *simReport) print(s *streams) {
 		return
 	}
 	s.printf("domain %s, %s to %s\n\n", r.Domain, r.From.Format("2006-01-02 15:04:05"), r.To.Format("2006-01-02 15:04:05 -0700"))
-	t := table{head: []string{"POLICY", "MODE", "REQUESTS", "ALLOWED", "DENIED", "DENIED SHARE", "KEYS"}}
+	t := table{head: []string{"POLICY", "MODE", "REQUESTS", "ALLOWED", "DENIED", "DENIED SHARE"}}
 	for _, p := range r.Policies {
-		t.add(p.Policy, p.Mode, grouped(p.Requests), grouped(p.Allowed), grouped(p.Denied), percent(p.Denied, p.Requests), grouped(p.Keys))
+		t.add(p.Policy, p.Mode, grouped(p.Requests), grouped(p.Allowed), grouped(p.Denied), percent(p.Denied, p.Requests))
 	}
-	t.add("all", "", grouped(r.Records), grouped(r.Allowed), grouped(r.Denied), percent(r.Denied, int64(r.Records)), "-")
+	t.add("all", "", grouped(r.Records), grouped(r.Allowed), grouped(r.Denied), percent(r.Denied, int64(r.Records)))
 	t.print(s.out, "  ")
 	if r.NoPolicy > 0 {
 		s.printf("\n  %s requests met no policy that enforces, and were allowed\n", grouped(r.NoPolicy))
@@ -182,20 +178,4 @@ func (r *simReport) print(s *streams) {
 		}
 		k.print(s.out, "    ")
 	}
-}
-
-// keyText names a key for people: its attributes in the order of their names.
-func keyText(names []string, attrs []policy.Attribute) string {
-	if len(names) == 0 {
-		return "(one for all)"
-	}
-	var parts []string
-	for _, name := range names {
-		for _, a := range attrs {
-			if a.Key == name {
-				parts = append(parts, fmt.Sprintf("%s=%s", name, a.Value))
-			}
-		}
-	}
-	return strings.Join(parts, " ")
 }
