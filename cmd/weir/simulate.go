@@ -174,7 +174,7 @@ func (r *simReport) print(s *streams) {
 		s.printf("\n  busiest keys of %s\n", p.Policy)
 		k := table{head: []string{"KEY", "REQUESTS", "DENIED", "DENIED SHARE"}}
 		for _, key := range p.Busiest {
-			k.add(key.Key, grouped(key.Requests), grouped(key.Denied), percent(key.Denied, key.Requests))
+			k.add(key.Key, interval(key.Requests-key.Over, key.Requests), grouped(key.Denied), percent(key.Denied, key.Requests))
 		}
 		k.print(s.out, "    ")
 	}
