@@ -42,7 +42,7 @@ func (c *checked) validate(r *Request) *Error {
 	if r.Err != nil {
 		return r.Err
 	}
-	if r.Domain != c.domain {
+	if r.Domain != c.domain || r.Domain == "" {
 		if err := validName("domain", r.Domain, "the domain of a policy document"); err != nil {
 			return err
 		}
