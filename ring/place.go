@@ -80,9 +80,11 @@ func (t *Table) replicas(up []int16) map[int16]*[Partitions]int16 {
 	return replicas
 }
 
-// place returns the owner of every partition among the members at places.
+// place returns the owner of every partition among the members at places. Of more
+// members than there are rows the last own nothing: consistent panics on them.
 func place(members []Member, places []int16) *[Partitions]int16 {
 	var rows [Partitions]int16
+	places = places[:min(len(places), Partitions)]
 	if len(places) == 0 {
 		for p := range rows {
 			rows[p] = None
@@ -105,7 +107,8 @@ func place(members []Member, places []int16) *[Partitions]int16 {
 }
 
 // Right returns the share of a limit that the member at place has of members, for
-// the key whose hash's upper half is hi: all shares sum to limit.
+// the key whose hash's upper half is hi: all shares sum to limit. members is at least 1
+// and place one of them.
 func Right(members, place int, hi uint64, limit int64) int64 {
 	m := int64(members)
 	rank := (int64(place) - int64(hi%uint64(members)) + m) % m
@@ -117,7 +120,7 @@ func Right(members, place int, hi uint64, limit int64) int64 {
 }
 
 // RightFirst returns the place of the member that has the largest share of a limit for
-// a key: where any has one, it has.
+// a key: where any has one, it has. members is at least 1.
 func RightFirst(members int, hi uint64) int { return int(hi % uint64(members)) }
 
 // Find returns the place of a member by id, or -1.
