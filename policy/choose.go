@@ -7,14 +7,15 @@ import (
 
 // choiceScratch is the memory that Choose needs for one request.
 type choiceScratch struct {
-	values  []string  // of the request, by number of attribute; "" = not there
-	ips     []address // of the same
-	there   uint64    // bits of the first 64 that are there
-	present []int32   // numbers of all that are there
-	matched []int32   // entries that match
-	order   []uint64  // winners: place in the document, entry, shadow
-	key     []byte    // what is hashed
-	memo    [2]memo   // own domain, "*"
+	values  []string          // of the request, by number of attribute; "" = not there
+	ips     []address         // of the same
+	there   uint64            // bits of the first 64 that are there
+	present []int32           // numbers of all that are there
+	matched []int32           // entries that match
+	order   []uint64          // winners: place in the document, entry, shadow
+	key     []byte            // what is hashed
+	exempt  []*CompiledPolicy // unlimited winners
+	memo    [2]memo           // own domain, "*"
 }
 
 // A memo remembers the numbers of the attributes of the last request: requests of one
@@ -31,6 +32,7 @@ type memo struct {
 // allocate once c is warm.
 func (s *Snapshot) Choose(domain string, attributes []Attribute, c *Choice) {
 	c.Winners, c.Exempt, c.Known = c.Winners[:0], false, s.global != nil
+	c.scratch.exempt = c.scratch.exempt[:0]
 	if own := s.own(domain, &c.scratch.memo[0]); own != nil {
 		c.Known = true
 		own.choose(s.key, domain, attributes, c, &c.scratch.memo[0])
@@ -214,7 +216,10 @@ func (d *domainPolicies) decide(key sipKey, c *Choice) {
 		e := &entries[uint32(w)]
 		p := &d.policies[e.doc]
 		if p.Unlimited {
-			c.Exempt = c.Exempt || !e.shadow
+			if !e.shadow {
+				c.Exempt = true
+				c.scratch.exempt = append(c.scratch.exempt, p)
+			}
 			continue
 		}
 		sc.key = e.keyer.compose(sc.key[:0], sc.values)

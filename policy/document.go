@@ -81,16 +81,35 @@ const (
 // manyValues is the length from which a list is looked up rather than walked.
 const manyValues = 8
 
-// add takes one more text into a condition.
-func (c *Condition) add(text string, g *glob, net netip.Prefix) {
-	c.Values = append(c.Values, text)
+// A pattern is one text of a condition: a plain value, a glob or a network.
+type pattern struct {
+	text  string // as written, addresses in their one spelling
+	plain string // what a plain one stands for
+	glob  *glob
+	net   netip.Prefix
+}
+
+// kind returns the kind of a condition that is p alone.
+func (p *pattern) kind() Kind {
 	switch {
-	case g != nil:
-		c.globs = append(c.globs, g)
-	case net.IsValid():
-		c.nets = append(c.nets, net)
+	case p.glob != nil:
+		return Glob
+	case p.net.IsValid():
+		return CIDR
+	}
+	return Value
+}
+
+// add takes one more pattern into a condition.
+func (c *Condition) add(p pattern) {
+	c.Values = append(c.Values, p.text)
+	switch p.kind() {
+	case Glob:
+		c.globs = append(c.globs, p.glob)
+	case CIDR:
+		c.nets = append(c.nets, p.net)
 	default:
-		c.plain = append(c.plain, text)
+		c.plain = append(c.plain, p.plain)
 	}
 }
 

@@ -47,16 +47,9 @@ func (r *reader) condition(f field, s string) Condition {
 		c.Kind, c.Values = Any, []string{s}
 		return c
 	}
-	text, g, net := r.value(f, f.value, f.path, s)
-	c.add(text, g, net)
-	switch {
-	case g != nil:
-		c.Kind = Glob
-	case net.IsValid():
-		c.Kind = CIDR
-	default:
-		c.Kind = Value
-	}
+	p := r.value(f, f.value, f.path, s)
+	c.Kind = p.kind()
+	c.add(p)
 	return c
 }
 
@@ -78,13 +71,13 @@ func (r *reader) list(f field, list *ast.SequenceNode) Condition {
 			r.report(v.GetToken(), path, "a star in a list fits any value: write %s: \"*\" alone", f.name)
 			continue
 		}
-		text, g, net := r.value(f, v, path, s)
-		if seen[text] {
-			r.report(v.GetToken(), path, "repeated: %s is in the list already; keep one", clip(text))
+		p := r.value(f, v, path, s)
+		if seen[p.text] {
+			r.report(v.GetToken(), path, "repeated: %s is in the list already; keep one", clip(p.text))
 			continue
 		}
-		seen[text] = true
-		c.add(text, g, net)
+		seen[p.text] = true
+		c.add(p)
 	}
 	if len(list.Values) == 0 {
 		r.report(f.key, f.path, "an empty list fits nothing: give it a value or remove it")
@@ -94,53 +87,50 @@ func (r *reader) list(f field, list *ast.SequenceNode) Condition {
 }
 
 // value reads one text that a value may fit: itself, a glob or a network.
-func (r *reader) value(f field, n ast.Node, path, s string) (text string, g *glob, net netip.Prefix) {
-	if len(s) > maxValue {
+func (r *reader) value(f field, n ast.Node, path, s string) pattern {
+	plain := pattern{text: s, plain: s}
+	switch {
+	case len(s) > maxValue:
 		r.report(n.GetToken(), path, "%d bytes: a value has at most %d", len(s), maxValue)
-		return s[:maxValue], nil, net
-	}
-	if hasWildcard(s) {
-		if f.name == clientIP {
-			r.report(n.GetToken(), path, "%s fits addresses and networks: write those as CIDR, as 10.0.0.0/8", clientIP)
-			return s, nil, net
-		}
+	case f.name == clientIP && hasWildcard(s):
+		r.report(n.GetToken(), path, "%s fits addresses and networks: write those as CIDR, as 10.0.0.0/8", clientIP)
+	case hasWildcard(s):
 		g, err := parseGlob(s)
 		if err != nil {
 			r.report(n.GetToken(), path, "%v", err)
-			return s, nil, net
+			return plain
 		}
-		if len(g.tokens) == 1 && g.tokens[0].wild == 0 {
-			return g.tokens[0].literal, nil, net // only quoted stars: a plain value
+		if len(g.tokens) == 1 && g.tokens[0].wild == 0 { // its stars are all quoted
+			return pattern{text: s, plain: g.tokens[0].literal}
 		}
-		return s, g, net
-	}
-	if strings.Contains(s, "/") {
+		return pattern{text: s, glob: g}
+	case strings.Contains(s, "/"):
 		if p, err := netip.ParsePrefix(s); err == nil {
 			return r.network(n, path, s, p)
 		}
 	}
-	if f.name == clientIP {
-		ip, err := CanonicalIP(s)
-		if err != nil {
-			r.report(n.GetToken(), path, "%s is neither an address nor a network: write 192.0.2.7 or 192.0.2.0/24", clip(s))
-			return s, nil, net
-		}
-		return ip, nil, net
+	if f.name != clientIP || hasWildcard(s) {
+		return plain
 	}
-	return s, nil, net
+	ip, err := CanonicalIP(s)
+	if err != nil {
+		r.report(n.GetToken(), path, "%s is neither an address nor a network: write 192.0.2.7 or 192.0.2.0/24", clip(s))
+		return plain
+	}
+	return pattern{text: ip, plain: ip}
 }
 
 // network reads a CIDR: without host bits, IPv4 where it is IPv4-mapped.
-func (r *reader) network(n ast.Node, path, s string, p netip.Prefix) (string, *glob, netip.Prefix) {
+func (r *reader) network(n ast.Node, path, s string, p netip.Prefix) pattern {
 	if p.Addr().Is4In6() {
 		if p.Bits() < 96 {
 			r.report(n.GetToken(), path, "%s holds all of IPv4 and more: write IPv4 and IPv6 networks apart", s)
-			return s, nil, p
+			return pattern{text: s, net: p}
 		}
 		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
 	}
 	if p != p.Masked() {
 		r.report(n.GetToken(), path, "%s has bits set beyond its length: write %s", s, p.Masked())
 	}
-	return p.String(), nil, p
+	return pattern{text: p.String(), net: p}
 }

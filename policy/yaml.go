@@ -176,7 +176,8 @@ func examine(tokens token.Tokens, report func(line, column int, message string))
 		found = true
 		report(tk.Position.Line, tk.Position.Column, message)
 	}
-	depth, blank, dashes, dashLine := 0, 0, 0, 0
+	var flows []token.Type // the flow mappings and lists around a token
+	blank, dashes, dashLine := 0, 0, 0
 	for _, tk := range tokens {
 		if message, ok := refused[tk.Type]; ok {
 			if tk.Type == token.InvalidType && tk.Error != "" {
@@ -187,11 +188,11 @@ func examine(tokens token.Tokens, report func(line, column int, message string))
 		}
 		switch tk.Type {
 		case token.MappingStartType, token.SequenceStartType:
-			if depth++; depth == maxDepth+1 {
+			if flows = append(flows, tk.Type); len(flows) == maxDepth+1 {
 				say(tk, fmt.Sprintf("more than %d lists and mappings in each other: no field is so deep", maxDepth))
 			}
 		case token.MappingEndType, token.SequenceEndType:
-			depth--
+			flows = flows[:max(len(flows)-1, 0)]
 		case token.SequenceEntryType:
 			if tk.Position.Line != dashLine {
 				dashes, dashLine = 0, tk.Position.Line
@@ -200,7 +201,7 @@ func examine(tokens token.Tokens, report func(line, column int, message string))
 				say(tk, fmt.Sprintf("more than %d lists in each other: no field is so deep", maxDepth))
 			}
 		case token.MappingValueType, token.CollectEntryType:
-			if isBlank(tk) {
+			if isBlank(tk, len(flows) > 0 && flows[len(flows)-1] == token.MappingStartType) {
 				if blank++; blank == maxBlank+1 {
 					say(tk, "too many blank values: give each a value or remove it")
 				}
@@ -210,18 +211,21 @@ func examine(tokens token.Tokens, report func(line, column int, message string))
 	return found
 }
 
-// isBlank reports whether nothing follows a colon or a comma.
-func isBlank(tk *token.Token) bool {
+// isBlank reports whether nothing follows a colon or a comma, in a flow mapping or
+// elsewhere.
+func isBlank(tk *token.Token, mapping bool) bool {
 	next := tk.Next
 	if next == nil {
 		return true
 	}
 	switch next.Type {
-	case token.CollectEntryType, token.MappingEndType, token.SequenceEndType:
+	case token.CollectEntryType:
 		return true
+	case token.MappingEndType, token.SequenceEndType:
+		return tk.Type == token.MappingValueType // a comma may stand before the end
 	}
 	if tk.Type == token.CollectEntryType {
-		return next.Next == nil || next.Next.Type != token.MappingValueType // {a, b}
+		return mapping && (next.Next == nil || next.Next.Type != token.MappingValueType) // {a, b}
 	}
 	return next.Position.Line > tk.Position.Line && tk.Prev != nil && next.Position.Column <= tk.Prev.Position.Column && next.Type != token.SequenceEntryType
 }
