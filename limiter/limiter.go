@@ -96,36 +96,49 @@ func (l *Limiter) Check(ctx context.Context, b *Batch) {
 // choose appends a request's verdict as far as it is known before any bucket was asked,
 // and its charges.
 func (b *Batch) choose(snapshot *policy.Snapshot, r *Request) {
-	first := int32(len(b.limits))
-	v := Verdict{Deciding: -1, first: first, end: first}
-	if v.Err = b.checked.validate(r); v.Err == nil {
+	b.Verdicts = extended(b.Verdicts)
+	v := &b.Verdicts[len(b.Verdicts)-1]
+	*v = Verdict{Err: b.checked.validate(r), Deciding: -1, first: int32(len(b.limits))}
+	if v.Err == nil {
 		snapshot.Choose(r.Domain, r.Attributes, &b.choice)
 		v.Allowed, v.Reason, v.known = true, NoPolicy, b.choice.Known
 		if b.choice.Exempt {
 			v.Reason = Exempt
 		}
-		if len(b.choice.Winners) > 0 {
-			b.charge(max(r.Hits, 1), r.Peek)
-			v.end = int32(len(b.limits))
-		}
+		b.charge(max(r.Hits, 1), r.Peek)
 	}
-	b.Verdicts = append(b.Verdicts, v)
+	v.end = int32(len(b.limits))
 }
 
-// charge appends the charges of the winners of b.choice as one item.
+// charge appends the charges of the winners of b.choice as one item. Fields are set in
+// place, and those that the decision sets are left as they are: copying would cost as
+// much as hashing the key.
 func (b *Batch) charge(hits int64, peek bool) {
-	first := int32(len(b.limits))
+	first := len(b.limits)
 	for i := range b.choice.Winners {
 		w := &b.choice.Winners[i]
 		for j := range w.Policy.Limits {
-			limit := &w.Policy.Limits[j]
-			b.limits = append(b.limits, LimitStatus{Policy: w.Policy, Limit: limit, Hash: w.Hash, Shadow: w.Shadow})
-			b.decision.Charges = append(b.decision.Charges, bucket.Charge{Hash: w.Hash, Rule: limit.Rule, Hits: hits, Shadow: w.Shadow})
+			b.limits, b.decision.Charges = extended(b.limits), extended(b.decision.Charges)
+			s, c := &b.limits[len(b.limits)-1], &b.decision.Charges[len(b.decision.Charges)-1]
+			s.Policy, s.Limit, s.Hash, s.Shadow = w.Policy, &w.Policy.Limits[j], w.Hash, w.Shadow
+			c.Hash, c.Rule, c.Hits, c.Shadow = w.Hash, s.Limit.Rule, hits, w.Shadow
 		}
 	}
-	if end := int32(len(b.limits)); end > first {
-		b.decision.Items = append(b.decision.Items, cluster.Item{First: first, End: end, Peek: peek})
+	if len(b.limits) == first {
+		return
 	}
+	b.decision.Items = extended(b.decision.Items)
+	item := &b.decision.Items[len(b.decision.Items)-1]
+	*item = cluster.Item{First: int32(first), End: int32(len(b.limits)), Peek: peek}
+}
+
+// extended returns s with one element more, which holds whatever was there before.
+func extended[T any](s []T) []T {
+	if n := len(s); n < cap(s) {
+		return s[:n+1]
+	}
+	var zero T
+	return append(s, zero)
 }
 
 // decide has the charges of b decided.

@@ -60,7 +60,7 @@ func (c *checked) validate(r *Request) *Error {
 	}
 	for i := range r.Attributes {
 		v := r.Attributes[i].Value
-		if len(v) == 0 || len(v) > MaxValue || !utf8.ValidString(v) {
+		if len(v) == 0 || len(v) > MaxValue || !ascii(v) && !utf8.ValidString(v) {
 			return badValue(i, r.Attributes[i])
 		}
 	}
@@ -73,6 +73,20 @@ func (c *checked) validate(r *Request) *Error {
 		a.Value = ip
 	}
 	return nil
+}
+
+// ascii reports whether s is all ASCII, as most values are: cheaper for short ones than
+// the question whether it is UTF-8.
+func ascii(s string) bool {
+	var all uint64
+	for ; len(s) >= 8; s = s[8:] {
+		all |= uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	}
+	for i := range len(s) {
+		all |= uint64(s[i])
+	}
+	return all&0x8080808080808080 == 0
 }
 
 // sameNames reports whether two lists name the same attributes in the same order.
