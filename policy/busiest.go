@@ -80,6 +80,9 @@ func (b *busiest) down(i int) {
 
 // top returns the n busiest keys, the busiest first.
 func (b *busiest) top(n int) []KeyTally {
+	if len(b.heap) == 0 {
+		return nil
+	}
 	all := make([]KeyTally, len(b.heap))
 	for i := range b.heap {
 		all[i] = b.heap[i].KeyTally

@@ -18,7 +18,7 @@ const (
 	IsOff                       // never matches
 )
 
-var outcomeNames = [...]string{Wins: "wins", Reported: "reported", Loses: "loses", NoMatch: "no match", IsOff: "off"}
+var outcomeNames = [...]string{Wins: "wins", Reported: "shadow", Loses: "loses", NoMatch: "no match", IsOff: "off"}
 
 // String returns a word for a person.
 func (o Outcome) String() string { return outcomeNames[o] }

@@ -264,7 +264,7 @@ func validName(s string) bool {
 
 // nearest returns the word that s is most likely a slip of, "" for none.
 func nearest(s string, words []string) string {
-	best, least := "", min(2, len(s)/2)+1
+	best, least := "", min(2, (len(s)+1)/2)+1
 	for _, w := range words {
 		if w == "" || len(s) > 64 {
 			continue

@@ -166,6 +166,9 @@ func (s *Store) applyAnywhere(ctx context.Context, change *weirv1.ChangePolicies
 	since := time.Now() // without a leader
 	unsure := false     // an earlier try may have made the change
 	for {
+		if err := s.over(); err != nil {
+			return nil, err
+		}
 		news, began := s.news.next(), time.Now()
 		res, err := s.tryLeader(ctx, command)
 		if err == nil {
@@ -175,7 +178,7 @@ func (s *Store) applyAnywhere(ctx context.Context, change *weirv1.ChangePolicies
 			return res, nil
 		}
 		switch cause := ctx.Err(); {
-		case errors.Is(err, ErrClosed), cause != nil && errors.Is(err, cause):
+		case cause != nil && errors.Is(err, cause):
 			return nil, err
 		case cause != nil:
 			return nil, fmt.Errorf("%w: %w: %w", ErrNoLeader, cause, err)
@@ -198,14 +201,22 @@ func (s *Store) applyAnywhere(ctx context.Context, change *weirv1.ChangePolicies
 	}
 }
 
+// over returns why no change will ever be made here again, nil while one can.
+func (s *Store) over() error {
+	if e := s.foreign.Load(); e != nil {
+		return *e
+	}
+	if s.ctx.Err() != nil {
+		return ErrClosed
+	}
+	return nil
+}
+
 // errNobody is why a change is not even tried: no leader is known.
 var errNobody = errors.New("no leader is known")
 
 // tryLeader has the leader of now decide on a command, as long as it is the leader.
 func (s *Store) tryLeader(ctx context.Context, command []byte) (*weirv1.CommandResult, error) {
-	if e := s.foreign.Load(); e != nil {
-		return nil, *e
-	}
 	if s.Leading() {
 		return s.proposeLocal(ctx, command)
 	}
