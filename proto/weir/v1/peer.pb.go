@@ -106,6 +106,8 @@ const (
 	ItemAnswer_OUTCOME_SHED ItemAnswer_Outcome = 6
 	// The item was older than its hop's time and was dropped unapplied.
 	ItemAnswer_OUTCOME_LATE ItemAnswer_Outcome = 7
+	// The frame's answer was forgotten: whether it was applied is not known.
+	ItemAnswer_OUTCOME_STALE ItemAnswer_Outcome = 8
 )
 
 // Enum value maps for ItemAnswer_Outcome.
@@ -119,6 +121,7 @@ var (
 		5: "OUTCOME_SILENT",
 		6: "OUTCOME_SHED",
 		7: "OUTCOME_LATE",
+		8: "OUTCOME_STALE",
 	}
 	ItemAnswer_Outcome_value = map[string]int32{
 		"OUTCOME_UNSPECIFIED": 0,
@@ -129,6 +132,7 @@ var (
 		"OUTCOME_SILENT":      5,
 		"OUTCOME_SHED":        6,
 		"OUTCOME_LATE":        7,
+		"OUTCOME_STALE":       8,
 	}
 )
 
@@ -479,22 +483,28 @@ func (x *PingResponse) GetPolicyVersion() uint64 {
 	return 0
 }
 
-// Items for one owner that travel together. (sender of the stream, number) names
-// it; an item is its place in it.
+// Items for one owner that travel together. (sender, number) names it, whatever stream
+// it comes on; an item is its place in it.
 type FramesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Rises by one per stream.
+	// Rises by one with each new frame for the receiver's boot. A frame that is sent again
+	// keeps its number.
 	Number uint64 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
 	// Epoch of the table it was routed by.
 	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// The longest time an item may wait at this hop, in microseconds.
+	// The longest time an item may wait at this hop, in microseconds; an older one is
+	// dropped unapplied.
 	HopMicros uint64 `protobuf:"varint,3,opt,name=hop_micros,json=hopMicros,proto3" json:"hop_micros,omitempty"`
 	// The sender's monotonic clock since its boot when it was sent, in microseconds.
 	SentMicros uint64 `protobuf:"varint,4,opt,name=sent_micros,json=sentMicros,proto3" json:"sent_micros,omitempty"`
 	// Every limit the items charge, each written once.
 	Limits []*LimitNumbers `protobuf:"bytes,5,rep,name=limits,proto3" json:"limits,omitempty"`
 	// What to do.
-	Items         []*Item `protobuf:"bytes,6,rep,name=items,proto3" json:"items,omitempty"`
+	Items []*Item `protobuf:"bytes,6,rep,name=items,proto3" json:"items,omitempty"`
+	// Frames up to this number are answered or given up: their answers may be forgotten.
+	Done uint64 `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
+	// The sender, in the first frame of a stream.
+	Sender        *NodeBoot `protobuf:"bytes,8,opt,name=sender,proto3" json:"sender,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -567,6 +577,20 @@ func (x *FramesRequest) GetLimits() []*LimitNumbers {
 func (x *FramesRequest) GetItems() []*Item {
 	if x != nil {
 		return x.Items
+	}
+	return nil
+}
+
+func (x *FramesRequest) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *FramesRequest) GetSender() *NodeBoot {
+	if x != nil {
+		return x.Sender
 	}
 	return nil
 }
@@ -751,7 +775,10 @@ type Item struct {
 	// At least one.
 	Charges []*ItemCharge `protobuf:"bytes,2,rep,name=charges,proto3" json:"charges,omitempty"`
 	// Decide on your right; never pass it on.
-	OnYourRight   bool `protobuf:"varint,3,opt,name=on_your_right,json=onYourRight,proto3" json:"on_your_right,omitempty"`
+	OnYourRight bool `protobuf:"varint,3,opt,name=on_your_right,json=onYourRight,proto3" json:"on_your_right,omitempty"`
+	// The longest time it may wait at this hop, in microseconds, where that is less than
+	// the frame's; else 0.
+	HopMicros     uint64 `protobuf:"varint,4,opt,name=hop_micros,json=hopMicros,proto3" json:"hop_micros,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -805,6 +832,13 @@ func (x *Item) GetOnYourRight() bool {
 		return x.OnYourRight
 	}
 	return false
+}
+
+func (x *Item) GetHopMicros() uint64 {
+	if x != nil {
+		return x.HopMicros
+	}
+	return 0
 }
 
 // One charge of an item.
@@ -971,8 +1005,13 @@ type ItemAnswer struct {
 	Outcome ItemAnswer_Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=weir.v1.ItemAnswer_Outcome" json:"outcome,omitempty"`
 	// For NOT_OWNER: id of the node that owns it.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
-	// For DECIDED: one per charge, in their order.
-	Charges       []*ChargeAnswer `protobuf:"bytes,4,rep,name=charges,proto3" json:"charges,omitempty"`
+	// For DECIDED takes, peeks and refunds: one per charge, in their order; of a refund
+	// the state after it.
+	Charges []*ChargeAnswer `protobuf:"bytes,4,rep,name=charges,proto3" json:"charges,omitempty"`
+	// For DECIDED takes and peeks: every charge that is not shadow's fits.
+	Allowed bool `protobuf:"varint,5,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	// For DECIDED releases: how many permits were held.
+	Released      uint64 `protobuf:"varint,6,opt,name=released,proto3" json:"released,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1033,6 +1072,20 @@ func (x *ItemAnswer) GetCharges() []*ChargeAnswer {
 		return x.Charges
 	}
 	return nil
+}
+
+func (x *ItemAnswer) GetAllowed() bool {
+	if x != nil {
+		return x.Allowed
+	}
+	return false
+}
+
+func (x *ItemAnswer) GetReleased() uint64 {
+	if x != nil {
+		return x.Released
+	}
+	return 0
 }
 
 // The state of one bucket after one charge.
@@ -1889,7 +1942,7 @@ const file_weir_v1_peer_proto_rawDesc = "" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1d\n" +
 	"\n" +
 	"wall_nanos\x18\x03 \x01(\x03R\twallNanos\x12%\n" +
-	"\x0epolicy_version\x18\x04 \x01(\x04R\rpolicyVersion\"\xd1\x01\n" +
+	"\x0epolicy_version\x18\x04 \x01(\x04R\rpolicyVersion\"\x90\x02\n" +
 	"\rFramesRequest\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1d\n" +
@@ -1898,7 +1951,9 @@ const file_weir_v1_peer_proto_rawDesc = "" +
 	"\vsent_micros\x18\x04 \x01(\x04R\n" +
 	"sentMicros\x12-\n" +
 	"\x06limits\x18\x05 \x03(\v2\x15.weir.v1.LimitNumbersR\x06limits\x12#\n" +
-	"\x05items\x18\x06 \x03(\v2\r.weir.v1.ItemR\x05items\"\xe1\x03\n" +
+	"\x05items\x18\x06 \x03(\v2\r.weir.v1.ItemR\x05items\x12\x12\n" +
+	"\x04done\x18\a \x01(\x04R\x04done\x12)\n" +
+	"\x06sender\x18\b \x01(\v2\x11.weir.v1.NodeBootR\x06sender\"\xe1\x03\n" +
 	"\fLimitNumbers\x120\n" +
 	"\talgorithm\x18\x01 \x01(\x0e2\x12.weir.v1.AlgorithmR\talgorithm\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12!\n" +
@@ -1918,11 +1973,13 @@ const file_weir_v1_peer_proto_rawDesc = "" +
 	"cold_start\x18\x0e \x01(\rR\tcoldStart\x12\x1e\n" +
 	"\n" +
 	"durability\x18\x0f \x01(\rR\n" +
-	"durability\"\xf0\x01\n" +
+	"durability\"\x8f\x02\n" +
 	"\x04Item\x12&\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x12.weir.v1.Item.KindR\x04kind\x12-\n" +
 	"\acharges\x18\x02 \x03(\v2\x13.weir.v1.ItemChargeR\acharges\x12\"\n" +
-	"\ron_your_right\x18\x03 \x01(\bR\vonYourRight\"m\n" +
+	"\ron_your_right\x18\x03 \x01(\bR\vonYourRight\x12\x1d\n" +
+	"\n" +
+	"hop_micros\x18\x04 \x01(\x04R\thopMicros\"m\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tKIND_TAKE\x10\x01\x12\r\n" +
@@ -1942,13 +1999,15 @@ const file_weir_v1_peer_proto_rawDesc = "" +
 	"\x0eFramesResponse\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12)\n" +
-	"\x05items\x18\x03 \x03(\v2\x13.weir.v1.ItemAnswerR\x05items\"\xd3\x02\n" +
+	"\x05items\x18\x03 \x03(\v2\x13.weir.v1.ItemAnswerR\x05items\"\x9c\x03\n" +
 	"\n" +
 	"ItemAnswer\x12\x14\n" +
 	"\x05place\x18\x01 \x01(\rR\x05place\x125\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x1b.weir.v1.ItemAnswer.OutcomeR\aoutcome\x12\x14\n" +
 	"\x05owner\x18\x03 \x01(\tR\x05owner\x12/\n" +
-	"\acharges\x18\x04 \x03(\v2\x15.weir.v1.ChargeAnswerR\acharges\"\xb0\x01\n" +
+	"\acharges\x18\x04 \x03(\v2\x15.weir.v1.ChargeAnswerR\acharges\x12\x18\n" +
+	"\aallowed\x18\x05 \x01(\bR\aallowed\x12\x1a\n" +
+	"\breleased\x18\x06 \x01(\x04R\breleased\"\xc3\x01\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fOUTCOME_DECIDED\x10\x01\x12\x15\n" +
@@ -1957,7 +2016,8 @@ const file_weir_v1_peer_proto_rawDesc = "" +
 	"\x10OUTCOME_NO_RIGHT\x10\x04\x12\x12\n" +
 	"\x0eOUTCOME_SILENT\x10\x05\x12\x10\n" +
 	"\fOUTCOME_SHED\x10\x06\x12\x10\n" +
-	"\fOUTCOME_LATE\x10\a\"\xaf\x02\n" +
+	"\fOUTCOME_LATE\x10\a\x12\x11\n" +
+	"\rOUTCOME_STALE\x10\b\"\xaf\x02\n" +
 	"\fChargeAnswer\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\x04R\x05limit\x12\x1c\n" +
@@ -2076,38 +2136,39 @@ var file_weir_v1_peer_proto_depIdxs = []int32{
 	2,  // 3: weir.v1.PingResponse.receiver:type_name -> weir.v1.NodeBoot
 	8,  // 4: weir.v1.FramesRequest.limits:type_name -> weir.v1.LimitNumbers
 	9,  // 5: weir.v1.FramesRequest.items:type_name -> weir.v1.Item
-	25, // 6: weir.v1.LimitNumbers.algorithm:type_name -> weir.v1.Algorithm
-	0,  // 7: weir.v1.Item.kind:type_name -> weir.v1.Item.Kind
-	10, // 8: weir.v1.Item.charges:type_name -> weir.v1.ItemCharge
-	12, // 9: weir.v1.FramesResponse.items:type_name -> weir.v1.ItemAnswer
-	1,  // 10: weir.v1.ItemAnswer.outcome:type_name -> weir.v1.ItemAnswer.Outcome
-	13, // 11: weir.v1.ItemAnswer.charges:type_name -> weir.v1.ChargeAnswer
-	26, // 12: weir.v1.ChargeAnswer.degraded_reason:type_name -> weir.v1.DegradedReason
-	2,  // 13: weir.v1.JoinRequest.node:type_name -> weir.v1.NodeBoot
-	2,  // 14: weir.v1.LeaveRequest.node:type_name -> weir.v1.NodeBoot
-	21, // 15: weir.v1.Command.init:type_name -> weir.v1.InitCluster
-	22, // 16: weir.v1.Command.policies:type_name -> weir.v1.ChangePolicies
-	23, // 17: weir.v1.Command.table:type_name -> weir.v1.ChangeTable
-	27, // 18: weir.v1.ChangePolicies.documents:type_name -> weir.v1.Document
-	28, // 19: weir.v1.ChangeTable.members:type_name -> weir.v1.Member
-	29, // 20: weir.v1.ChangeTable.rows:type_name -> weir.v1.Row
-	3,  // 21: weir.v1.Peer.Hello:input_type -> weir.v1.HelloRequest
-	5,  // 22: weir.v1.Peer.Ping:input_type -> weir.v1.PingRequest
-	7,  // 23: weir.v1.Peer.Frames:input_type -> weir.v1.FramesRequest
-	14, // 24: weir.v1.Peer.Propose:input_type -> weir.v1.ProposeRequest
-	16, // 25: weir.v1.Peer.Join:input_type -> weir.v1.JoinRequest
-	18, // 26: weir.v1.Peer.Leave:input_type -> weir.v1.LeaveRequest
-	4,  // 27: weir.v1.Peer.Hello:output_type -> weir.v1.HelloResponse
-	6,  // 28: weir.v1.Peer.Ping:output_type -> weir.v1.PingResponse
-	11, // 29: weir.v1.Peer.Frames:output_type -> weir.v1.FramesResponse
-	15, // 30: weir.v1.Peer.Propose:output_type -> weir.v1.ProposeResponse
-	17, // 31: weir.v1.Peer.Join:output_type -> weir.v1.JoinResponse
-	19, // 32: weir.v1.Peer.Leave:output_type -> weir.v1.LeaveResponse
-	27, // [27:33] is the sub-list for method output_type
-	21, // [21:27] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	2,  // 6: weir.v1.FramesRequest.sender:type_name -> weir.v1.NodeBoot
+	25, // 7: weir.v1.LimitNumbers.algorithm:type_name -> weir.v1.Algorithm
+	0,  // 8: weir.v1.Item.kind:type_name -> weir.v1.Item.Kind
+	10, // 9: weir.v1.Item.charges:type_name -> weir.v1.ItemCharge
+	12, // 10: weir.v1.FramesResponse.items:type_name -> weir.v1.ItemAnswer
+	1,  // 11: weir.v1.ItemAnswer.outcome:type_name -> weir.v1.ItemAnswer.Outcome
+	13, // 12: weir.v1.ItemAnswer.charges:type_name -> weir.v1.ChargeAnswer
+	26, // 13: weir.v1.ChargeAnswer.degraded_reason:type_name -> weir.v1.DegradedReason
+	2,  // 14: weir.v1.JoinRequest.node:type_name -> weir.v1.NodeBoot
+	2,  // 15: weir.v1.LeaveRequest.node:type_name -> weir.v1.NodeBoot
+	21, // 16: weir.v1.Command.init:type_name -> weir.v1.InitCluster
+	22, // 17: weir.v1.Command.policies:type_name -> weir.v1.ChangePolicies
+	23, // 18: weir.v1.Command.table:type_name -> weir.v1.ChangeTable
+	27, // 19: weir.v1.ChangePolicies.documents:type_name -> weir.v1.Document
+	28, // 20: weir.v1.ChangeTable.members:type_name -> weir.v1.Member
+	29, // 21: weir.v1.ChangeTable.rows:type_name -> weir.v1.Row
+	3,  // 22: weir.v1.Peer.Hello:input_type -> weir.v1.HelloRequest
+	5,  // 23: weir.v1.Peer.Ping:input_type -> weir.v1.PingRequest
+	7,  // 24: weir.v1.Peer.Frames:input_type -> weir.v1.FramesRequest
+	14, // 25: weir.v1.Peer.Propose:input_type -> weir.v1.ProposeRequest
+	16, // 26: weir.v1.Peer.Join:input_type -> weir.v1.JoinRequest
+	18, // 27: weir.v1.Peer.Leave:input_type -> weir.v1.LeaveRequest
+	4,  // 28: weir.v1.Peer.Hello:output_type -> weir.v1.HelloResponse
+	6,  // 29: weir.v1.Peer.Ping:output_type -> weir.v1.PingResponse
+	11, // 30: weir.v1.Peer.Frames:output_type -> weir.v1.FramesResponse
+	15, // 31: weir.v1.Peer.Propose:output_type -> weir.v1.ProposeResponse
+	17, // 32: weir.v1.Peer.Join:output_type -> weir.v1.JoinResponse
+	19, // 33: weir.v1.Peer.Leave:output_type -> weir.v1.LeaveResponse
+	28, // [28:34] is the sub-list for method output_type
+	22, // [22:28] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_weir_v1_peer_proto_init() }
