@@ -27,9 +27,11 @@ func (k sipKey) hash(b []byte) bucket.Hash {
 	return bucket.Hash{Hi: hi, Lo: lo}
 }
 
-// limitHash is a limit's own hash: a bucket's name is its key's hash xor this.
-func (k sipKey) limitHash(name string) bucket.Hash {
-	return k.hash(append([]byte{hashLimit}, name...))
+// limitHash is a limit's own hash: a bucket's name is its key's hash xor this. It names the
+// policy too: when memory is full, the keys of one limit share the bucket of this name,
+// and other policies' limits of the same name must not share it with them.
+func (k sipKey) limitHash(domain, policyID, name string) bucket.Hash {
+	return k.hash(appendText(appendText(appendText([]byte{hashLimit}, domain), policyID), name))
 }
 
 // appendText appends a text after its length: what is composed so is read in one way

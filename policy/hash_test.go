@@ -128,8 +128,17 @@ func TestHash(t *testing.T) {
 			t.Errorf("another %s hashes alike", name)
 		}
 	}
-	if a, b := one.key().limitHash("a"), one.key().limitHash("b"); a == b || a == two.key().limitHash("a") {
-		t.Error("limits hash alike")
+	limit := one.key().limitHash("shop", "p", "a")
+	for name, got := range map[string]bucket.Hash{
+		"secret": two.key().limitHash("shop", "p", "a"),
+		"domain": one.key().limitHash("*", "p", "a"),
+		"policy": one.key().limitHash("shop", "q", "a"),
+		"name":   one.key().limitHash("shop", "p", "b"),
+		"split":  one.key().limitHash("shop", "pa", ""),
+	} {
+		if got == limit {
+			t.Errorf("a limit of another %s hashes alike", name)
+		}
 	}
 }
 

@@ -111,7 +111,6 @@ func compileDomain(d *Document, key sipKey) (*domainPolicies, Problems) {
 	}
 	c.warnings = warnings
 	c.policies = make([]CompiledPolicy, len(d.Policies))
-	hashes := map[string]bucket.Hash{} // by limit name
 	for i := range d.Policies {
 		p := &d.Policies[i]
 		cp := &c.policies[i]
@@ -119,11 +118,7 @@ func compileDomain(d *Document, key sipKey) (*domainPolicies, Problems) {
 		cp.Limits = make([]CompiledLimit, len(p.Limits))
 		for j := range p.Limits {
 			l := &p.Limits[j]
-			hash, ok := hashes[l.Name]
-			if !ok {
-				hash = key.limitHash(l.Name)
-				hashes[l.Name] = hash
-			}
+			hash := key.limitHash(d.Domain, p.ID, l.Name)
 			cp.Limits[j] = CompiledLimit{Name: l.Name, Wire: wire(p.Name, l.Name, &l.Numbers),
 				Rule: &bucket.Rule{Limit: l.Numbers, Hash: hash, Version: d.Version, FailMode: p.FailMode}}
 		}
