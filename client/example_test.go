@@ -2,12 +2,15 @@ package client_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
+	"net/http/httptest"
 	"time"
 
 	"github.com/weir-io/weir/client"
+	"github.com/weir-io/weir/node"
 )
 
 // The README and docs/client.md quote the bodies of these examples; readme_test.go keeps
@@ -15,10 +18,14 @@ import (
 
 // Example puts a handler behind the policies of domain shop-api.
 func Example() {
-	weir, err := client.Dial("127.0.0.1:7070", "127.0.0.1:7080", "127.0.0.1:7090")
+	addrs, stop := runNode() // yours run already, and listen at --grpc-addr
+	defer stop()
+	weir, err := client.Dial(addrs...)
 	if err != nil {
 		log.Fatal(err)
 	}
+	defer weir.Close()
+
 	limit := client.Middleware(weir, func(r *http.Request) client.Request {
 		return client.Request{
 			Domain: "shop-api",
@@ -30,10 +37,51 @@ func Example() {
 		}
 	}, client.MiddlewareOptions{})
 	orders := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, "your orders\n")
+		_, _ = io.WriteString(w, "your orders")
 	})
-	http.Handle("/v1/orders/", limit(orders))
-	log.Fatal(http.ListenAndServe("127.0.0.1:8080", nil))
+	service := httptest.NewServer(limit(orders))
+	defer service.Close()
+
+	for range 4 {
+		req, err := http.NewRequest(http.MethodGet, service.URL+"/v1/orders/7", nil)
+		if err != nil {
+			log.Fatal(err)
+		}
+		req.Header.Set("X-Client", "acme")
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			log.Fatal(err)
+		}
+		resp.Body.Close()
+		fmt.Println(resp.StatusCode, resp.Header["Retry-After"])
+	}
+	// Output:
+	// 200 []
+	// 200 []
+	// 200 []
+	// 429 [60]
+}
+
+// runNode runs a node of three requests a minute for each client until stop.
+func runNode() (addrs []string, stop func()) {
+	cfg := node.Default()
+	cfg.NodeID, cfg.BucketMemory = "example", node.MinBucketMemory
+	cfg.GRPCAddr, cfg.PeerAddr, cfg.HTTPAddr, cfg.GossipAddr = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.SeedDocument = `domain: shop-api
+policies:
+  - name: client-rate
+    match: {path: /v1/orders/**}
+    key: [client]
+    limits:
+      - {name: pace, algorithm: sliding_log, rate: 3/m}
+`
+	n, err := node.Start(context.Background(), cfg)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for tick := time.Tick(10 * time.Millisecond); n.Ready() != nil || n.Seeded() != nil; <-tick {
+	}
+	return []string{n.Addresses().GRPC}, n.Kill
 }
 
 // ExampleClient_Check asks about one request and reads the verdict.
