@@ -27,9 +27,8 @@ func (c Calendar) String() string {
 }
 
 // window returns start and end of the calendar window that holds now. Units from the
-// day up begin at local midnight, or where the clock jumps over midnight at the first
-// moment of that day; hours and minutes are those of elapsed time, so that an hour
-// that the clock repeats is two windows.
+// day up begin with the first moment of a local date; hours and minutes are those of
+// elapsed time, so that an hour that the clock repeats is two windows.
 func (c Calendar) window(zone *time.Location, now int64) (start, end int64) {
 	t := time.Unix(0, now).In(zone)
 	y, m, d := t.Date()
@@ -49,7 +48,8 @@ func (c Calendar) window(zone *time.Location, now int64) (start, end int64) {
 }
 
 // clockWindow returns the minute or hour by the local clock's minutes, counted in
-// elapsed time from now.
+// elapsed time from now. Where the clock jumps by less than an hour, the window ends
+// with the jump and the next begins.
 func (c Calendar) clockWindow(t time.Time, now int64) (start, end int64) {
 	into := time.Duration(t.Second())*time.Second + time.Duration(t.Nanosecond())
 	length := time.Minute
@@ -58,29 +58,31 @@ func (c Calendar) clockWindow(t time.Time, now int64) (start, end int64) {
 		length = time.Hour
 	}
 	start = now - int64(into)
-	return start, start + int64(length)
+	end = start + int64(length)
+	before, after := t.ZoneBounds()
+	if !before.IsZero() && before.Unix() > 0 {
+		start = max(start, before.UnixNano())
+	}
+	if !after.IsZero() {
+		end = min(end, after.UnixNano())
+	}
+	return start, end
 }
 
-// midnight returns the first moment of a local date.
+// midnight returns the first moment of a local date. Where the clock repeats midnight
+// it is the first of the two, where it jumps over it the jump.
 func midnight(y int, m time.Month, d int, zone *time.Location) int64 {
-	t := time.Date(y, m, d, 0, 0, 0, 0, zone)
-	// Where the clock jumps over midnight, Date answers with a time before the jump,
-	// on the day before, or after it; the day then begins with the jump.
-	if want := time.Date(y, m, d, 12, 0, 0, 0, time.UTC).Day(); t.Day() != want {
-		_, jump := t.ZoneBounds()
-		return jump.UnixNano()
-	} else if t.Hour() != 0 {
-		begin, _ := t.ZoneBounds()
-		return begin.UnixNano()
-	}
-	// Where the clock repeats midnight, the day begins with the first of the two.
-	if begin, _ := t.ZoneBounds(); !begin.IsZero() {
-		_, after := t.Zone()
-		_, before := begin.Add(-1).In(zone).Zone()
-		earlier := t.Add(-time.Duration(before-after) * time.Second)
-		if before > after && earlier.Before(begin) && earlier.Day() == t.Day() && earlier.Hour() == 0 {
-			return earlier.UnixNano()
+	wall := time.Date(y, m, d, 0, 0, 0, 0, time.UTC) // as the local clock shows it
+	for t := wall.Add(-26 * time.Hour).In(zone); ; {
+		_, offset := t.Zone()
+		begin, end := t.ZoneBounds()
+		first := wall.Add(-time.Duration(offset) * time.Second)
+		if first.Before(begin) {
+			return begin.UnixNano()
 		}
+		if end.IsZero() || first.Before(end) {
+			return first.UnixNano()
+		}
+		t = end
 	}
-	return t.UnixNano()
 }
