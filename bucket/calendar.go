@@ -31,25 +31,34 @@ func (c Calendar) String() string {
 // elapsed time, so that an hour that the clock repeats is two windows.
 func (c Calendar) window(zone *time.Location, now int64) (start, end int64) {
 	t := time.Unix(0, now).In(zone)
-	y, m, d := t.Date()
-	switch c {
-	case Minute, Hour:
+	if c == Minute || c == Hour {
 		return c.clockWindow(t, now)
+	}
+	y, m, d := t.Date()
+	days, months, years := 0, 0, 0
+	switch c {
 	case Day:
-		return midnight(y, m, d, zone), midnight(y, m, d+1, zone)
+		days = 1
 	case Week:
 		d -= (int(t.Weekday()) + 6) % 7
-		return midnight(y, m, d, zone), midnight(y, m, d+7, zone)
+		days = 7
 	case Month:
-		return midnight(y, m, 1, zone), midnight(y, m+1, 1, zone)
+		d, months = 1, 1
 	default:
-		return midnight(y, 1, 1, zone), midnight(y+1, 1, 1, zone)
+		m, d, years = 1, 1, 1
 	}
+	start = midnight(y, m, d, zone)
+	end = midnight(y+years, m+time.Month(months), d+days, zone)
+	if now >= end {
+		// The clock went back over midnight after it: what has begun goes on.
+		start, end = end, midnight(y+2*years, m+time.Month(2*months), d+2*days, zone)
+	}
+	return start, end
 }
 
 // clockWindow returns the minute or hour by the local clock's minutes, counted in
-// elapsed time from now. Where the clock jumps by less than an hour, the window ends
-// with the jump and the next begins.
+// elapsed time from now. Where the clock jumps within it, the window ends with the
+// jump and the next begins.
 func (c Calendar) clockWindow(t time.Time, now int64) (start, end int64) {
 	into := time.Duration(t.Second())*time.Second + time.Duration(t.Nanosecond())
 	length := time.Minute
@@ -57,32 +66,48 @@ func (c Calendar) clockWindow(t time.Time, now int64) (start, end int64) {
 		into += time.Duration(t.Minute()) * time.Minute
 		length = time.Hour
 	}
-	start = now - int64(into)
-	end = start + int64(length)
-	before, after := t.ZoneBounds()
-	if !before.IsZero() && before.Unix() > 0 {
-		start = max(start, before.UnixNano())
+	first, last := t.Add(-into), t.Add(length-into)
+	if offset(first) != offset(t) {
+		first = jump(first, t)
 	}
-	if !after.IsZero() {
-		end = min(end, after.UnixNano())
+	if offset(last) != offset(t) {
+		last = jump(t, last)
 	}
-	return start, end
+	return first.UnixNano(), last.UnixNano()
 }
 
 // midnight returns the first moment of a local date. Where the clock repeats midnight
-// it is the first of the two, where it jumps over it the jump.
+// it is the first of the two, where it jumps over it the jump. It looks a day and more
+// to either side, as far as a clock may be from UTC or jump; time's ZoneBounds is not
+// asked, for it is wrong at the ends of years that no table lists.
 func midnight(y int, m time.Month, d int, zone *time.Location) int64 {
 	wall := time.Date(y, m, d, 0, 0, 0, 0, time.UTC) // as the local clock shows it
-	for t := wall.Add(-26 * time.Hour).In(zone); ; {
-		_, offset := t.Zone()
-		begin, end := t.ZoneBounds()
-		first := wall.Add(-time.Duration(offset) * time.Second)
-		if first.Before(begin) {
-			return begin.UnixNano()
+	before, after := wall.Add(-27*time.Hour).In(zone), wall.Add(27*time.Hour).In(zone)
+	for _, o := range [...]time.Duration{offset(before), offset(after)} {
+		if t := wall.Add(-o).In(zone); offset(t) == o {
+			return t.UnixNano()
 		}
-		if end.IsZero() || first.Before(end) {
-			return first.UnixNano()
-		}
-		t = end
 	}
+	return jump(before, after).UnixNano()
+}
+
+// offset returns how far the local clock is ahead of UTC.
+func offset(t time.Time) time.Duration {
+	_, s := t.Zone()
+	return time.Duration(s) * time.Second
+}
+
+// jump returns the first whole second by which the local clock has left the offset it
+// has at from; at to it has another.
+func jump(from, to time.Time) time.Time {
+	old := offset(from)
+	lo, hi := from.Unix(), to.Unix()+1
+	for hi-lo > 1 {
+		if mid := lo + (hi-lo)/2; offset(time.Unix(mid, 0).In(from.Location())) == old {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return time.Unix(hi, 0).In(from.Location())
 }

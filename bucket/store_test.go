@@ -272,16 +272,3 @@ func TestWarmTakeAllocatesNothing(t *testing.T) {
 		}
 	}
 }
-
-func TestPart(t *testing.T) {
-	l := bucket.Limit{Algorithm: bucket.TokenBucket, Count: 100, Period: time.Second, Burst: 30}
-	if p := l.Part(10); p.Burst != 10 || p.Count*int64(time.Second)*3 != 100*int64(p.Period) {
-		t.Errorf("a third of %+v is %+v", l, p)
-	}
-	if p := tenAnHour.Part(3); p.Count != 3 || p.Period != time.Hour {
-		t.Errorf("3 of %+v is %+v", tenAnHour, p)
-	}
-	if p := l.Part(0); p.Most() != 0 {
-		t.Errorf("nothing of %+v is %+v", l, p)
-	}
-}
