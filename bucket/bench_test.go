@@ -116,7 +116,7 @@ func BenchmarkMillionKeys(b *testing.B) {
 				if i = next(i); i%perReading == 1 {
 					now += int64(time.Microsecond)
 				}
-				charges[0].Hash = nth((i>>33)%millionKeys)
+				charges[0].Hash = nth((i >> 33) % millionKeys)
 				s.Take(now, charges, status)
 			}
 			b.ReportMetric(float64(s.Usage().Bytes)/millionKeys, "bytes/key")
@@ -139,7 +139,7 @@ func BenchmarkMillionKeysParallel(b *testing.B) {
 				now = time.Now().UnixNano()
 			}
 			i = next(i)
-			charges[0].Hash = nth((i>>33)%millionKeys)
+			charges[0].Hash = nth((i >> 33) % millionKeys)
 			s.Take(now, charges, status)
 		}
 	})
