@@ -50,3 +50,29 @@ func TestCalendarTiles(t *testing.T) {
 		})
 	}
 }
+
+// Where the clock went back over midnight a minute after it, the day that had begun
+// goes on; where a day was left out of the calendar, it has no window.
+func TestOddDays(t *testing.T) {
+	for _, tt := range []struct {
+		zone       string
+		now        time.Time
+		start, end time.Time
+	}{
+		{"America/St_Johns", time.Date(2010, 11, 7, 2, 40, 0, 0, time.UTC), // 23:10 on the 6th once more
+			time.Date(2010, 11, 7, 2, 30, 0, 0, time.UTC), time.Date(2010, 11, 8, 3, 30, 0, 0, time.UTC)},
+		{"Pacific/Apia", time.Date(2011, 12, 30, 5, 0, 0, 0, time.UTC), // the 29th; the 30th never came
+			time.Date(2011, 12, 29, 10, 0, 0, 0, time.UTC), time.Date(2011, 12, 30, 10, 0, 0, 0, time.UTC)},
+		{"Pacific/Apia", time.Date(2011, 12, 30, 12, 0, 0, 0, time.UTC),
+			time.Date(2011, 12, 30, 10, 0, 0, 0, time.UTC), time.Date(2011, 12, 31, 10, 0, 0, 0, time.UTC)},
+	} {
+		zone, err := time.LoadLocation(tt.zone)
+		if err != nil {
+			t.Skipf("this machine has no time zone data: %v", err)
+		}
+		start, end := Day.window(zone, tt.now.UnixNano())
+		if start != tt.start.UnixNano() || end != tt.end.UnixNano() {
+			t.Errorf("%s at %v: %v to %v, want %v to %v", tt.zone, tt.now, time.Unix(0, start).UTC(), time.Unix(0, end).UTC(), tt.start, tt.end)
+		}
+	}
+}

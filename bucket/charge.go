@@ -45,7 +45,7 @@ func (s *Store) askNew(status *Status, p *partition, name Hash, now int64, rule 
 	l := &rule.Limit
 	var st state
 	m := s.memory(p, l, n, take)
-	at := max(now, p.freed)
+	at := now
 	l.step(status, &st, &m, at, n, false)
 	if status.Allowed && n > 0 { // something is to be remembered
 		if take {
@@ -56,7 +56,7 @@ func (s *Store) askNew(status *Status, p *partition, name Hash, now int64, rule 
 		}
 	}
 	if status.Allowed && take {
-		at = max(now, p.freed)
+		at = max(now, p.freed) // else what was forgotten could be had again
 		if !l.step(status, &st, &m, at, n, true) {
 			return false
 		}

@@ -156,9 +156,22 @@ func TestRefundAcrossAnEdit(t *testing.T) {
 	if c := (bucket.Charge{Hash: key(1), Rule: second, Hits: 1}); s.Refund(later, &c, receipt) {
 		t.Error("a token's receipt gave back hits of a window")
 	}
-	// A charge by an older rule is decided by the newer: its refund still finds it.
-	status := take(s, later, key(1), rule(1, sized(tenAnHour, 50), 2, bucket.FailLocal), 2)
-	if c := (bucket.Charge{Hash: key(1), Rule: rule(1, sized(tenAnHour, 50), 2, bucket.FailLocal), Hits: 2}); !s.Refund(later, &c, status.Receipt) {
+	// The first hit of a log may come when a window began.
+	s = newStore()
+	receipt = take(s, at, key(1), rule(1, tenAnHour, 1, bucket.FailLocal), 6).Receipt
+	log := rule(1, sized(hundred(bucket.SlidingLog), 20), 2, bucket.FailLocal)
+	take(s, at, key(1), log, 1)
+	if c := (bucket.Charge{Hash: key(1), Rule: rule(1, tenAnHour, 1, bucket.FailLocal), Hits: 6}); s.Refund(at, &c, receipt) {
+		t.Error("a window's receipt gave back hits of a log")
+	}
+}
+
+// A charge by an older rule is decided by the newer: its refund still finds it.
+func TestRefundByAnOlderRule(t *testing.T) {
+	s, older := newStore(), rule(1, sized(tenAnHour, 50), 2, bucket.FailLocal)
+	take(s, at, key(1), rule(1, sized(tenAnHour, 20), 3, bucket.FailLocal), 1)
+	status := take(s, at, key(1), older, 2)
+	if c := (bucket.Charge{Hash: key(1), Rule: older, Hits: 2}); !s.Refund(at, &c, status.Receipt) || peek(s, at, key(1), older).Remaining != 19 {
 		t.Error("a charge by an older rule cannot be given back")
 	}
 }

@@ -43,10 +43,10 @@ func below(r *big.Rat) (num, den int64) {
 	for {
 		// Both steps go as far as they can at once: k times hi added to lo while that
 		// stays at or below r, then k times lo added to hi while that stays above.
-		up := steps(r, loN, loD, hiN, hiD, false)
+		up := steps(r, loN, loD, hiN, hiD)
 		loN.Add(loN, new(big.Int).Mul(up, hiN))
 		loD.Add(loD, new(big.Int).Mul(up, hiD))
-		down := steps(r, hiN, hiD, loN, loD, true)
+		down := steps(r, hiN, hiD, loN, loD)
 		hiN.Add(hiN, new(big.Int).Mul(down, loN))
 		hiD.Add(hiD, new(big.Int).Mul(down, loD))
 		if up.Sign() == 0 && down.Sign() == 0 {
@@ -56,8 +56,8 @@ func below(r *big.Rat) (num, den int64) {
 }
 
 // steps returns how many times (n, d) can be added to (fromN, fromD) before the terms
-// grow too large, or the fraction passes r; strictly means that it must not reach r.
-func steps(r *big.Rat, fromN, fromD, n, d *big.Int, strictly bool) *big.Int {
+// grow too large, or the fraction passes r. It never reaches r, whose terms are larger.
+func steps(r *big.Rat, fromN, fromD, n, d *big.Int) *big.Int {
 	most := big.NewInt(mostPart)
 	k := new(big.Int).Set(most)
 	for _, term := range [...][2]*big.Int{{fromN, n}, {fromD, d}} {
@@ -75,9 +75,6 @@ func steps(r *big.Rat, fromN, fromD, n, d *big.Int, strictly bool) *big.Int {
 	pace.Abs(pace)
 	if pace.Sign() == 0 {
 		return k
-	}
-	if strictly {
-		gap.Sub(gap, big.NewInt(1))
 	}
 	if reach := gap.Div(gap, pace); reach.Cmp(k) < 0 {
 		k = reach

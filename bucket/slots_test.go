@@ -241,3 +241,19 @@ func TestRulesInParallel(t *testing.T) {
 		t.Errorf("%d rules in use, %d numbers", n, len(*r.list.Load()))
 	}
 }
+
+// A bucket that was reset stays known while receipts from before may come.
+func TestResetIsRemembered(t *testing.T) {
+	s := NewStore(Config{Memory: 1 << 20})
+	c := []Charge{{Rule: &Rule{Limit: Limit{Algorithm: TokenBucket, Count: 10, Period: time.Second, Burst: 10}}, Hits: 1}}
+	const start = int64(1e18)
+	s.Take(start, c, make([]Status, 1))
+	s.Reset(start, &c[0])
+	p := s.of(&c[0])
+	if p.sweep(start+resetHold-1, math.MaxInt); p.live != 1 {
+		t.Error("forgotten at once")
+	}
+	if p.sweep(start+resetHold, math.MaxInt); p.live != 0 {
+		t.Error("never forgotten")
+	}
+}
