@@ -27,29 +27,38 @@ func (c Calendar) String() string {
 }
 
 // window returns start and end of the calendar window that holds now. Units from the
-// day up begin at local midnight, or where the clock jumps over midnight at the first
-// moment of that day; hours and minutes are those of elapsed time, so that an hour
-// that the clock repeats is two windows.
+// day up begin with the first moment of a local date; hours and minutes are those of
+// elapsed time, so that an hour that the clock repeats is two windows.
 func (c Calendar) window(zone *time.Location, now int64) (start, end int64) {
 	t := time.Unix(0, now).In(zone)
-	y, m, d := t.Date()
-	switch c {
-	case Minute, Hour:
+	if c == Minute || c == Hour {
 		return c.clockWindow(t, now)
+	}
+	y, m, d := t.Date()
+	days, months, years := 0, 0, 0
+	switch c {
 	case Day:
-		return midnight(y, m, d, zone), midnight(y, m, d+1, zone)
+		days = 1
 	case Week:
 		d -= (int(t.Weekday()) + 6) % 7
-		return midnight(y, m, d, zone), midnight(y, m, d+7, zone)
+		days = 7
 	case Month:
-		return midnight(y, m, 1, zone), midnight(y, m+1, 1, zone)
+		d, months = 1, 1
 	default:
-		return midnight(y, 1, 1, zone), midnight(y+1, 1, 1, zone)
+		m, d, years = 1, 1, 1
 	}
+	start = midnight(y, m, d, zone)
+	end = midnight(y+years, m+time.Month(months), d+days, zone)
+	if now >= end {
+		// The clock went back over midnight after it: what has begun goes on.
+		start, end = end, midnight(y+2*years, m+time.Month(2*months), d+2*days, zone)
+	}
+	return start, end
 }
 
 // clockWindow returns the minute or hour by the local clock's minutes, counted in
-// elapsed time from now.
+// elapsed time from now. Where the clock jumps within it, the window ends with the
+// jump and the next begins.
 func (c Calendar) clockWindow(t time.Time, now int64) (start, end int64) {
 	into := time.Duration(t.Second())*time.Second + time.Duration(t.Nanosecond())
 	length := time.Minute
@@ -57,30 +66,48 @@ func (c Calendar) clockWindow(t time.Time, now int64) (start, end int64) {
 		into += time.Duration(t.Minute()) * time.Minute
 		length = time.Hour
 	}
-	start = now - int64(into)
-	return start, start + int64(length)
+	first, last := t.Add(-into), t.Add(length-into)
+	if offset(first) != offset(t) {
+		first = jump(first, t)
+	}
+	if offset(last) != offset(t) {
+		last = jump(t, last)
+	}
+	return first.UnixNano(), last.UnixNano()
 }
 
-// midnight returns the first moment of a local date.
+// midnight returns the first moment of a local date. Where the clock repeats midnight
+// it is the first of the two, where it jumps over it the jump. It looks a day and more
+// to either side, as far as a clock may be from UTC or jump; time's ZoneBounds is not
+// asked, for it is wrong at the ends of years that no table lists.
 func midnight(y int, m time.Month, d int, zone *time.Location) int64 {
-	t := time.Date(y, m, d, 0, 0, 0, 0, zone)
-	// Where the clock jumps over midnight, Date answers with a time before the jump,
-	// on the day before, or after it; the day then begins with the jump.
-	if want := time.Date(y, m, d, 12, 0, 0, 0, time.UTC).Day(); t.Day() != want {
-		_, jump := t.ZoneBounds()
-		return jump.UnixNano()
-	} else if t.Hour() != 0 {
-		begin, _ := t.ZoneBounds()
-		return begin.UnixNano()
-	}
-	// Where the clock repeats midnight, the day begins with the first of the two.
-	if begin, _ := t.ZoneBounds(); !begin.IsZero() {
-		_, after := t.Zone()
-		_, before := begin.Add(-1).In(zone).Zone()
-		earlier := t.Add(-time.Duration(before-after) * time.Second)
-		if before > after && earlier.Before(begin) && earlier.Day() == t.Day() && earlier.Hour() == 0 {
-			return earlier.UnixNano()
+	wall := time.Date(y, m, d, 0, 0, 0, 0, time.UTC) // as the local clock shows it
+	before, after := wall.Add(-27*time.Hour).In(zone), wall.Add(27*time.Hour).In(zone)
+	for _, o := range [...]time.Duration{offset(before), offset(after)} {
+		if t := wall.Add(-o).In(zone); offset(t) == o {
+			return t.UnixNano()
 		}
 	}
-	return t.UnixNano()
+	return jump(before, after).UnixNano()
+}
+
+// offset returns how far the local clock is ahead of UTC.
+func offset(t time.Time) time.Duration {
+	_, s := t.Zone()
+	return time.Duration(s) * time.Second
+}
+
+// jump returns the first whole second by which the local clock has left the offset it
+// has at from; at to it has another.
+func jump(from, to time.Time) time.Time {
+	old := offset(from)
+	lo, hi := from.Unix(), to.Unix()+1
+	for hi-lo > 1 {
+		if mid := lo + (hi-lo)/2; offset(time.Unix(mid, 0).In(from.Location())) == old {
+			lo = mid
+		} else {
+			hi = mid
+		}
+	}
+	return time.Unix(hi, 0).In(from.Location())
 }

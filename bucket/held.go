@@ -37,13 +37,10 @@ func (h *held) at(a *arena, i int) *cell {
 	return &h.cells(a)[(h.first+i)&(1<<h.class-1)]
 }
 
-// hitBits of a permit's value are its number of permits; the rest tells it from others.
-const hitBits = 14
-
 // hits returns what a cell counts.
 func (l *Limit) hits(c *cell) int64 {
 	if l.Algorithm == Concurrency {
-		return int64(c.val & (1<<hitBits - 1))
+		return int64(c.val & permitMask)
 	}
 	return int64(c.val)
 }
@@ -79,12 +76,12 @@ func (h *held) drop(a *arena) {
 
 // room makes place for one more cell; it reports false where memory has none.
 func (h *held) room(a *arena, budget *budget) bool {
-	if h.place != 0 && h.size < 1<<h.class {
-		return true
-	}
-	class := max(minClass, h.class+1)
-	if h.place == 0 {
-		class = minClass
+	class := minClass
+	if h.place != 0 {
+		if h.size < 1<<h.class {
+			return true
+		}
+		class = h.class + 1
 	}
 	if class > maxClass {
 		return false
@@ -113,10 +110,18 @@ func (h *held) insert(a *arena, c cell, hits int64) {
 	h.sum += hits
 }
 
-// remove takes the i-th cell out.
+// remove takes the i-th cell out, moving the fewer of those before and behind it.
 func (h *held) remove(a *arena, i int, hits int64) {
-	for ; i < h.size-1; i++ {
-		*h.at(a, i) = *h.at(a, i+1)
+	cells, mask := h.cells(a), 1<<h.class-1
+	if i < h.size/2 {
+		for ; i > 0; i-- {
+			cells[(h.first+i)&mask] = cells[(h.first+i-1)&mask]
+		}
+		h.first = (h.first + 1) & mask
+	} else {
+		for ; i < h.size-1; i++ {
+			cells[(h.first+i)&mask] = cells[(h.first+i+1)&mask]
+		}
 	}
 	h.size--
 	h.sum -= hits
@@ -125,49 +130,58 @@ func (h *held) remove(a *arena, i int, hits int64) {
 	}
 }
 
-// stepHeld takes n hits of a sliding log, or n permits. receipt names the permits. ok
-// is false where they fit but memory has no room to remember them.
-func (l *Limit) stepHeld(st *state, a *arena, budget *budget, now, n int64, take bool, receipt uint64) (s Status, ok bool) {
+// stepHeld takes n hits of a sliding log, or n permits. ok is false where they fit but
+// memory has no room to remember them. Durations are not rounded yet.
+func (l *Limit) stepHeld(s *Status, st *state, m *memory, now, n int64, take bool) bool {
 	h := readHeld(st)
-	l.expire(&h, a, now)
-	ok = true
-	s = Status{Limit: l.Count, Allowed: n <= max(l.Count-h.sum, 0)}
+	l.expire(&h, m.arena, now)
+	room := max(l.Count-h.sum, 0)
+	*s = Status{Limit: l.Count, Allowed: n <= room}
 	switch {
 	case !s.Allowed:
-		s.RetryAfter = l.retryHeld(&h, a, now, n)
+		s.RetryAfter = l.retryHeld(&h, m.arena, now, n)
 	case take && n > 0:
-		s.Receipt, ok = l.hold(&h, a, budget, now, n, receipt)
+		receipt, ok := l.hold(&h, m, now, n)
+		if !ok {
+			return false
+		}
+		s.Receipt = receipt
+		if m.short {
+			s.Degraded = Memory
+		}
 		h.write(st)
+		room -= n
 	}
-	s.Remaining = max(l.Count-h.sum, 0)
+	s.Remaining = room
 	if h.size > 0 {
-		s.Reset = micros(l.ends(h.at(a, h.size-1)) - now)
+		s.Reset = time.Duration(l.ends(h.at(m.arena, h.size-1)) - now)
 	}
-	return s, ok
+	return true
 }
 
-// hold remembers n hits and returns their receipt.
-func (l *Limit) hold(h *held, a *arena, budget *budget, now, n int64, receipt uint64) (uint64, bool) {
-	if l.Algorithm == SlidingLog {
-		if h.size > 0 {
-			if last := h.at(a, h.size-1); last.at == now {
-				last.val += uint64(n)
-				h.sum += n
-				return uint64(now), true
-			}
+// hold remembers n hits and returns their receipt. A log that may not grow puts them to
+// its newest, whose time becomes theirs: counted too long, but never forgotten.
+func (l *Limit) hold(h *held, m *memory, now, n int64) (receipt uint64, ok bool) {
+	c := cell{now, uint64(n)}
+	if l.Algorithm == Concurrency {
+		c = cell{now + int64(l.TTL), m.permit}
+	} else if h.size > 0 {
+		last := h.at(m.arena, h.size-1)
+		if m.short = last.at != now && !h.room(m.arena, m.budget); m.short || last.at == now {
+			last.at = now
+			last.val += uint64(n)
+			h.sum += n
+			return uint64(now), true
 		}
-		if !h.room(a, budget) {
-			return 0, false
-		}
-		h.insert(a, cell{now, uint64(n)}, n)
-		return uint64(now), true
 	}
-	if !h.room(a, budget) {
+	if !h.room(m.arena, m.budget) {
 		return 0, false
 	}
-	receipt = receipt<<hitBits | uint64(n)
-	h.insert(a, cell{now + int64(l.TTL), receipt}, n)
-	return receipt, true
+	h.insert(m.arena, c, n)
+	if l.Algorithm == Concurrency {
+		return m.permit, true
+	}
+	return uint64(now), true
 }
 
 // retryHeld returns when enough of the cells have ended for n hits to fit.
@@ -179,18 +193,18 @@ func (l *Limit) retryHeld(h *held, a *arena, now, n int64) time.Duration {
 	for i := range h.size {
 		c := h.at(a, i)
 		if sum -= l.hits(c); sum <= l.Count-n {
-			return micros(l.ends(c) - now)
+			return time.Duration(l.ends(c) - now)
 		}
 	}
 	return 0
 }
 
-// refundLog gives back hits taken at a time.
-func refundLog(st *state, a *arena, n int64, at uint64) bool {
+// refundLog gives back hits taken at the time of a receipt.
+func refundLog(st *state, a *arena, n int64, receipt uint64) bool {
 	h := readHeld(st)
 	for i := h.size - 1; i >= 0; i-- {
 		c := h.at(a, i)
-		if uint64(c.at) != at {
+		if !sameTime(c.at, receipt) {
 			continue
 		}
 		back := min(n, int64(c.val))
@@ -205,7 +219,8 @@ func refundLog(st *state, a *arena, n int64, at uint64) bool {
 	return false
 }
 
-// releasePermits frees the permits of a receipt that are still held at now.
+// releasePermits frees the permits of a receipt and returns how many were still held at
+// now.
 func releasePermits(st *state, a *arena, now int64, receipt uint64) int64 {
 	h := readHeld(st)
 	for i := range h.size {
@@ -213,7 +228,7 @@ func releasePermits(st *state, a *arena, now int64, receipt uint64) int64 {
 		if c.val != receipt {
 			continue
 		}
-		n := int64(c.val & (1<<hitBits - 1))
+		n := int64(c.val & permitMask)
 		live := c.at > now
 		h.remove(a, i, n)
 		h.write(st)

@@ -3,8 +3,7 @@ package bucket
 import (
 	"errors"
 	"fmt"
-	"math"
-	"math/big"
+	"sync/atomic"
 	"time"
 )
 
@@ -138,34 +137,15 @@ func (l *Limit) validBurst() error {
 	return nil
 }
 
-// Part returns the limit whose admissions are right of l's Most: windows, logs and
-// permits count to right; a bucket has burst right at rate × right ÷ burst.
-func (l *Limit) Part(right int64) Limit {
-	part := *l
-	if l.Algorithm != TokenBucket && l.Algorithm != LeakyBucket {
-		part.Count = right
-		return part
-	}
-	if right <= 0 || l.Burst <= 0 {
-		part.Count, part.Burst = 0, 0
-		return part
-	}
-	rate := big.NewRat(l.Count, int64(l.Period))
-	rate.Mul(rate, big.NewRat(right, l.Burst))
-	count, period := rate.Num(), rate.Denom()
-	for !count.IsInt64() || !period.IsInt64() || period.Int64() > math.MaxInt64>>1 {
-		count, period = new(big.Int).Rsh(count, 1), new(big.Int).Rsh(new(big.Int).Add(period, big.NewInt(1)), 1)
-	}
-	part.Count, part.Period, part.Burst = count.Int64(), time.Duration(period.Int64()), right
-	return part
-}
-
-// A Rule is a Limit as charges name it. Rules are immutable and used by pointer.
+// A Rule is a Limit as charges name it. Its exported fields never change once a charge
+// has named it, and it is used by pointer only.
 type Rule struct {
 	Limit    Limit
 	Hash     Hash   // the limit's own hash: a bucket is its key's hash xor this
 	Version  uint64 // policy version that gave the numbers; the newer one wins at a bucket
 	FailMode FailMode
+
+	known atomic.Pointer[numbered] // the number a store last knew the rule by
 }
 
 // A Charge asks one bucket for hits.
@@ -206,13 +186,5 @@ type Status struct {
 	Reset      time.Duration // until Remaining = Limit, if nothing more comes
 	RetryAfter time.Duration // until the hits would fit; 0 when allowed, or Never
 	Wait       time.Duration // leaky bucket: until the request's turn
-	Receipt    uint64        // what Refund and Release need to find what was taken
-}
-
-// micros rounds nanoseconds up to whole microseconds.
-func micros(ns int64) time.Duration {
-	if ns <= 0 {
-		return 0
-	}
-	return time.Duration((ns + 999) / 1000 * 1000)
+	Receipt    uint64        // what Refund and Release need to find what was taken; 0 = nothing was
 }

@@ -10,7 +10,7 @@ import (
 type slot struct {
 	bucket Hash   // H of the key xor the limit's own hash
 	state  state  // as the limit's algorithm reads it
-	last   int64  // latest charge, nanoseconds since the Unix epoch
+	last   int64  // latest charge, nanoseconds since the Unix epoch; time does not go back behind it
 	rule   uint32 // number of its rule; 0 = the slot is empty
 	gen    uint32 // raised by a reset
 	seq    uint64 // changes so far
@@ -21,6 +21,14 @@ const slotBytes = 64
 
 // firstSlots is how many slots a partition starts with.
 const firstSlots = 8
+
+// How many slots the clock hand passes for each new bucket: with more than one it
+// comes round before the slots have doubled; with many, where there is no room left, a
+// flood of new keys still costs each of them no more than a microsecond or two.
+const (
+	looks     = 3
+	fullLooks = 128
+)
 
 // resetHold is how long a bucket that was reset stays known, so that receipts from
 // before the reset are refused: longer than any hold of a charge.
@@ -34,68 +42,82 @@ type budget struct {
 
 // take reports whether n more bytes were to be had.
 func (b *budget) take(n int64) bool {
-	if b.used.Add(n) <= b.most {
-		return true
+	for {
+		used := b.used.Load()
+		if n > b.most-used {
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+n) {
+			return true
+		}
 	}
-	b.used.Add(-n)
-	return false
 }
+
+func (b *budget) give(n int64) { b.used.Add(-n) }
 
 // A partition is the buckets of one slice of the key space, in open addressing with
 // linear probing. Empty slots end a probe, so freeing one moves its followers up.
+// All its methods are called with mu held.
 type partition struct {
-	mu    sync.Mutex
-	slots []slot // guarded by mu
-	live  int    // guarded by mu: slots in use
-	hand  int    // guarded by mu: the next slot that sweep looks at
-	arena arena  // guarded by mu
+	mu     sync.Mutex
+	slots  []slot // guarded by mu
+	live   int    // guarded by mu: slots in use
+	hand   int    // guarded by mu: the next slot that sweep looks at
+	rules  *rules
+	budget *budget
+	arena  arena // guarded by mu
+	freed  int64 // guarded by mu: until when buckets were found neutral; no new one begins before
 
-	_ [24]byte // partitions do not share cache lines
+	_ [32]byte // partitions do not share cache lines
 }
 
-// home returns where the probe for a bucket begins. The upper half of a hash is
-// independent of the partition, which is made from the lower.
+// home returns where the probe for a bucket begins. Bits of both halves are mixed in,
+// so that names that are no good hashes spread too.
 func (p *partition) home(b Hash) int {
-	hi, _ := bits.Mul64(b.Hi, uint64(len(p.slots)))
+	mixed := (b.Hi ^ bits.RotateLeft64(b.Lo, 32)) * 0x9e3779b97f4a7c15
+	hi, _ := bits.Mul64(mixed, uint64(len(p.slots)))
 	return int(hi)
 }
 
-// find returns the place of a bucket, -1 where it has none. mu is held.
+// find returns the place of a bucket, -1 where it has none.
 func (p *partition) find(b Hash) int {
-	if len(p.slots) == 0 {
+	slots := p.slots
+	if len(slots) == 0 {
 		return -1
 	}
 	for i := p.home(b); ; {
-		s := &p.slots[i]
+		s := &slots[i]
+		if s.bucket == b && s.rule != 0 {
+			return i
+		}
 		if s.rule == 0 {
 			return -1
 		}
-		if s.bucket == b {
-			return i
-		}
-		if i++; i == len(p.slots) {
+		if i++; i == len(slots) {
 			i = 0
 		}
 	}
 }
 
-// room makes sure that n more buckets have a slot. It reports false where memory has
-// none and nothing can be freed. mu is held.
-func (p *partition) room(n int, now int64, rules *rules, budget *budget) bool {
-	for (p.live+n)*8 > len(p.slots)*7 {
-		if !p.grow(budget) && !p.sweep(now, rules, len(p.slots), n) {
+// room makes sure that one more bucket has a slot. It reports false where memory has
+// none and the hand found none to free.
+func (p *partition) room(now int64) bool {
+	for p.crowded() {
+		size := max(firstSlots, len(p.slots)+len(p.slots)/2)
+		if p.budget.take(int64(size-len(p.slots)) * slotBytes) {
+			p.resize(size)
+		} else if p.sweep(now, fullLooks); p.crowded() {
 			return false
 		}
 	}
 	return true
 }
 
-// grow makes the slots half as many again.
-func (p *partition) grow(budget *budget) bool {
-	size := max(firstSlots, len(p.slots)+len(p.slots)/2)
-	if !budget.take(int64(size-len(p.slots)) * slotBytes) {
-		return false
-	}
+// crowded reports whether one more bucket would fill more than 7/8 of the slots.
+func (p *partition) crowded() bool { return (p.live+1)*8 > len(p.slots)*7 }
+
+// resize moves the buckets to other slots, whose bytes were taken from the budget.
+func (p *partition) resize(size int) {
 	old := p.slots
 	p.slots, p.hand = make([]slot, size), 0
 	for i := range old {
@@ -103,7 +125,6 @@ func (p *partition) grow(budget *budget) bool {
 			p.slots[p.vacant(old[i].bucket)] = old[i]
 		}
 	}
-	return true
 }
 
 // vacant returns the first empty slot of a bucket's probe.
@@ -118,19 +139,18 @@ func (p *partition) vacant(b Hash) int {
 }
 
 // add gives a bucket that has none a slot; room was made before.
-func (p *partition) add(b Hash, rule uint32) int {
-	i := p.vacant(b)
-	p.slots[i] = slot{bucket: b, rule: rule}
+func (p *partition) add(b Hash, rule uint32) *slot {
+	s := &p.slots[p.vacant(b)]
+	*s = slot{bucket: b, rule: rule}
 	p.live++
-	return i
+	return s
 }
 
 // remove empties a slot and moves up those whose probe went over it.
-func (p *partition) remove(i int, rules *rules) {
+func (p *partition) remove(i int) {
 	s := &p.slots[i]
-	rule := rules.get(s.rule)
-	rule.Limit.clear(&s.state, &p.arena)
-	rules.release(s.rule)
+	p.rules.get(s.rule).rule.Limit.clear(&s.state, &p.arena)
+	p.rules.release(s.rule)
 	p.live--
 	n := len(p.slots)
 	for j := i; ; {
@@ -150,33 +170,52 @@ func (p *partition) remove(i int, rules *rules) {
 	p.slots[i] = slot{}
 }
 
-// sweep looks at the next slots and frees neutral ones, until enough are free or looks
-// run out. It reports whether it freed any. mu is held.
-func (p *partition) sweep(now int64, rules *rules, looks, enough int) bool {
-	freed := 0
-	for ; looks > 0 && freed < enough && p.live > 0; looks-- {
-		if p.hand >= len(p.slots) {
-			p.hand = 0
-		}
+// sweep moves the clock hand over the next slots, at most once round, and frees neutral
+// ones. Where it comes round it gives memory back that has become too much. Slots
+// move: no place found before is good after it.
+func (p *partition) sweep(now int64, looks int) {
+	for looks = min(looks, len(p.slots)); looks > 0; looks-- {
 		s := &p.slots[p.hand]
-		if s.rule != 0 && s.forgettable(rules.get(s.rule), &p.arena, now) {
-			p.remove(p.hand, rules) // another may have moved here: look again
-			freed++
+		if s.rule != 0 && s.forgettable(&p.rules.get(s.rule).rule.Limit, &p.arena, now) {
+			p.freed = max(p.freed, now)
+			p.remove(p.hand) // another may have moved here: look again
 			continue
 		}
-		p.hand++
+		if p.hand++; p.hand == len(p.slots) {
+			p.hand = 0
+			p.shrink()
+		}
 	}
-	return freed > 0
+}
+
+// shrink gives back what a third of the slots would do without, and an arena that holds
+// nothing: else a flood of keys of one kind would keep the room of all others for good.
+func (p *partition) shrink() {
+	p.arena.trim(p.budget)
+	if size := max(firstSlots, 2*p.live); size < len(p.slots)*2/3 {
+		p.budget.give(int64(len(p.slots)-size) * slotBytes)
+		p.resize(size)
+	}
 }
 
 // forgettable reports whether a bucket says nothing that a fresh one would not.
-func (s *slot) forgettable(rule *Rule, a *arena, now int64) bool {
+func (s *slot) forgettable(l *Limit, a *arena, now int64) bool {
 	now = max(now, s.last)
 	if s.gen != 0 && now-s.last < resetHold {
 		return false
 	}
-	rule.Limit.settle(&s.state, a, now)
-	return rule.Limit.neutral(&s.state, now)
+	return l.neutral(&s.state, a, now)
+}
+
+// clear empties the partition and gives back its memory.
+func (p *partition) clear() {
+	for i := range p.slots {
+		if number := p.slots[i].rule; number != 0 {
+			p.rules.release(number)
+		}
+	}
+	p.budget.give(p.bytes())
+	p.slots, p.live, p.hand, p.arena, p.freed = nil, 0, 0, arena{}, 0
 }
 
 // bytes returns what the partition holds.

@@ -140,99 +140,6 @@ func TestReleaseOncePerPermit(t *testing.T) {
 	}
 }
 
-func TestEditKeepsConsumption(t *testing.T) {
-	hundred := func(a bucket.Algorithm) bucket.Limit {
-		return bucket.Limit{Algorithm: a, Count: 100, Period: time.Hour, Burst: 100}
-	}
-	sized := func(l bucket.Limit, n int64) bucket.Limit {
-		if l.Algorithm == bucket.TokenBucket {
-			l.Burst = n
-		} else {
-			l.Count = n
-		}
-		return l
-	}
-	for _, l := range []bucket.Limit{hundred(bucket.TokenBucket), hundred(bucket.FixedWindow), hundred(bucket.SlidingWindow), hundred(bucket.SlidingLog)} {
-		for _, tt := range []struct{ most, want int64 }{{200, 140}, {20, 0}, {100, 40}} {
-			s := newStore()
-			take(s, at, key(1), rule(1, l, 1, bucket.FailLocal), 60)
-			if got := peek(s, at, key(1), rule(1, sized(l, tt.most), 2, bucket.FailLocal)).Remaining; got != tt.want {
-				t.Errorf("%v: 60 of 100 used, then %d: %d remain, want %d", l.Algorithm, tt.most, got, tt.want)
-			}
-		}
-	}
-	s := newStore()
-	take(s, at, key(1), rule(1, hundred(bucket.FixedWindow), 1, bucket.FailLocal), 60)
-	for v, other := range []bucket.Limit{
-		{Algorithm: bucket.TokenBucket, Count: 50, Period: time.Hour, Burst: 50},
-		{Algorithm: bucket.SlidingLog, Count: 50, Period: time.Hour},
-		{Algorithm: bucket.SlidingWindow, Count: 50, Period: time.Hour},
-		{Algorithm: bucket.Concurrency, Count: 50, TTL: time.Hour},
-	} {
-		if got := peek(s, at, key(1), rule(1, other, uint64(2+v), bucket.FailLocal)).Remaining; got != 20 {
-			t.Errorf("fraction 0.6 taken over by %v of 50: %d remain, want 20", other.Algorithm, got)
-		}
-	}
-}
-
-func TestNewerVersionDecides(t *testing.T) {
-	s := newStore()
-	old, newer := rule(1, tenAnHour, 1, bucket.FailLocal), rule(1, bucket.Limit{Algorithm: bucket.FixedWindow, Count: 3, Period: time.Hour}, 2, bucket.FailLocal)
-	take(s, at, key(1), newer, 3)
-	if got := take(s, at, key(1), old, 1); got.Allowed || got.Limit != 3 {
-		t.Errorf("a charge by older numbers: %+v, want denied by the newer limit of 3", got)
-	}
-}
-
-// A store without room gives new keys what fail_mode says and keeps every old one.
-func TestFullStore(t *testing.T) {
-	for _, tt := range []struct {
-		mode bucket.FailMode
-		want int64 // admitted of 1,000 new keys when full
-	}{{bucket.FailOpen, 1000}, {bucket.FailClosed, 0}, {bucket.FailLocal, 10}} {
-		const memory = 1 << 20
-		s := bucket.NewStore(bucket.Config{Memory: memory})
-		r := rule(1, tenAnHour, 1, tt.mode)
-		known := uint64(0)
-		for ; ; known++ {
-			if take(s, at, key(known), r, 10).Degraded == bucket.Memory {
-				break
-			}
-		}
-		if known < memory/128 {
-			t.Errorf("full after %d keys in %d bytes", known, memory)
-		}
-		if u := s.Usage(); u.Bytes > memory {
-			t.Errorf("%d bytes used, more than the %d that it may", u.Bytes, memory)
-		}
-		// Each partition fills by itself: only keys that find theirs full count.
-		var full, admitted int64
-		for i := known + 1; full < 1000; i++ {
-			switch status := take(s, at, key(i), r, 1); {
-			case status.Degraded != bucket.Memory:
-				continue
-			case status.Allowed:
-				admitted++
-			}
-			full++
-		}
-		if tt.mode == bucket.FailLocal { // the key that first found no room took all 10
-			tt.want = 0
-		}
-		if admitted != tt.want {
-			t.Errorf("mode %v: %d of 1000 new keys admitted, want %d", tt.mode, admitted, tt.want)
-		}
-		for i := range known {
-			if status := take(s, at, key(i), r, 1); status.Allowed || status.Degraded != 0 {
-				t.Fatalf("old key %d lost its state: %+v", i, status)
-			}
-		}
-		if take(s, at+int64(time.Hour), key(1<<40), r, 1).Degraded != 0 {
-			t.Error("neutral buckets make no room for new keys")
-		}
-	}
-}
-
 func TestNeutralBucketsAreForgotten(t *testing.T) {
 	s := newStore()
 	r := rule(1, bucket.Limit{Algorithm: bucket.SlidingLog, Count: 5, Period: time.Second}, 1, bucket.FailLocal)
@@ -259,29 +166,129 @@ func TestClear(t *testing.T) {
 }
 
 func TestWarmTakeAllocatesNothing(t *testing.T) {
-	for _, l := range []bucket.Limit{
-		{Algorithm: bucket.TokenBucket, Count: 1e9, Period: time.Second, Burst: 1e9},
-		{Algorithm: bucket.FixedWindow, Count: 1e9, Period: time.Hour},
-		{Algorithm: bucket.SlidingWindow, Count: 1e9, Period: time.Hour},
-		{Algorithm: bucket.SlidingLog, Count: 1e4, Period: time.Hour},
-	} {
+	for _, l := range oneOfEach {
+		l.Count = min(l.Count, 1000)
 		s, r := newStore(), rule(1, l, 1, bucket.FailLocal)
 		charges, status := []bucket.Charge{{Hash: key(1), Rule: r, Hits: 1}, {Hash: key(2), Rule: r, Hits: 1}}, make([]bucket.Status, 2)
-		if n := testing.AllocsPerRun(100, func() { s.Take(at, charges[:1], status); s.Take(at, charges, status) }); n != 0 {
+		if n := testing.AllocsPerRun(100, func() {
+			if s.Take(at, charges[:1], status); l.Algorithm == bucket.Concurrency {
+				s.Release(at, &charges[0], status[0].Receipt)
+			}
+			s.Refund(at, &charges[0], status[0].Receipt)
+			s.Take(at, charges, status)
+			s.Peek(at, charges, status)
+			s.Refund(at, &charges[0], status[0].Receipt)
+		}); n != 0 {
 			t.Errorf("%v: %v allocations a take", l.Algorithm, n)
 		}
 	}
 }
 
-func TestPart(t *testing.T) {
-	l := bucket.Limit{Algorithm: bucket.TokenBucket, Count: 100, Period: time.Second, Burst: 30}
-	if p := l.Part(10); p.Burst != 10 || p.Count*int64(time.Second)*3 != 100*int64(p.Period) {
-		t.Errorf("a third of %+v is %+v", l, p)
+// Time that goes back gives nothing again: neither what a bucket remembers nor what the
+// hand forgot meanwhile because it was over.
+func TestTimeGoingBackGivesNothing(t *testing.T) {
+	for _, a := range everyAlgorithm {
+		s, r := newStore(), rule(1, sized(hundred(a), 10), 1, bucket.FailLocal)
+		take(s, at, key(1), r, 10)
+		if got := take(s, at-int64(30*time.Minute), key(1), r, 1); got.Allowed || got.RetryAfter < 30*time.Minute {
+			t.Errorf("%v, half an hour back: %+v, want to wait for the half hour too", a, got)
+		}
+		p := key(1).Partition()
+		passer := rule(2, tenAnHour, 1, bucket.FailLocal)
+		for i := range uint64(40) { // new keys of one partition: the hand comes round
+			take(s, at+int64(3*time.Hour), bucket.Hash{Hi: (i + 1) << 58, Lo: uint64(p)}, passer, 1)
+		}
+		if u := s.Usage(); u.Rules != 1 {
+			t.Fatalf("%v: %+v, want the first key forgotten", a, u)
+		}
+		take(s, at, key(1), r, 10)
+		if got := take(s, at, key(1), r, 1); got.Allowed || got.RetryAfter < 3*time.Hour {
+			t.Errorf("%v, forgotten and back in time: %+v, want to wait for the three hours too", a, got)
+		}
 	}
-	if p := tenAnHour.Part(3); p.Count != 3 || p.Period != time.Hour {
-		t.Errorf("3 of %+v is %+v", tenAnHour, p)
+}
+
+// A shadow never stands in an enforcing charge's way, wherever it comes.
+func TestShadowsComeLast(t *testing.T) {
+	s, r := newStore(), rule(1, tenAnHour, 1, bucket.FailLocal)
+	charges := []bucket.Charge{{Hash: key(1), Rule: r, Hits: 6, Shadow: true}, {Hash: key(1), Rule: r, Hits: 6}}
+	status := make([]bucket.Status, 2)
+	if !s.Take(at, charges, status) || !status[1].Allowed || status[0].Allowed {
+		t.Errorf("%+v, want the enforcing charge taken and its shadow refused", status)
 	}
-	if p := l.Part(0); p.Most() != 0 {
-		t.Errorf("nothing of %+v is %+v", l, p)
+	if !s.Take(at, charges[:1], status[:1]) || status[0].Allowed || status[0].Remaining != 4 {
+		t.Errorf("a shadow alone: %+v, want it refused and nothing denied", status[0])
+	}
+}
+
+// Two charges of one bucket that fit only one by one wait until both fit.
+func TestTwoChargesOfOneBucketWaitTogether(t *testing.T) {
+	s, r := newStore(), rule(1, sized(hundred(bucket.TokenBucket), 10), 1, bucket.FailLocal)
+	pair := []bucket.Charge{{Hash: key(1), Rule: r, Hits: 4}, {Hash: key(1), Rule: r, Hits: 4}}
+	status := make([]bucket.Status, 2)
+	take(s, at, key(1), r, 5)
+	if s.Take(at, pair, status) || !status[0].Allowed || status[1].Allowed || status[1].RetryAfter != 3*36*time.Second {
+		t.Fatalf("8 of 5: %+v, want to wait for 3", status)
+	}
+	if !s.Take(at+int64(status[1].RetryAfter), pair, status) || status[1].Remaining != 0 {
+		t.Errorf("waited as told: %+v", status)
+	}
+	pair[0].Hits, pair[1].Hits = 6, 6
+	if s.Take(at, pair, status) || status[1].RetryAfter != bucket.Never {
+		t.Errorf("12 of at most 10: %+v, want never", status)
+	}
+}
+
+// Everything at once from many goroutines: what it comes to is judged by the race
+// detector, by what stays admitted and by what is left when all is cleared.
+func TestEverythingInParallel(t *testing.T) {
+	s := bucket.NewStore(bucket.Config{Memory: 1 << 20, Seed: 3})
+	guarded := rule(99, tenAnHour, 1, bucket.FailClosed)
+	take(s, at, key(0), guarded, 1)
+	var admitted atomic.Int64
+	var wg sync.WaitGroup
+	for g := range uint64(4) {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(g, 1))
+			status := make([]bucket.Status, 3)
+			for i := range int64(1500) {
+				l := sized(hundred(everyAlgorithm[rng.IntN(6)]), 1+rng.Int64N(20))
+				charges := []bucket.Charge{
+					{Hash: key(rng.Uint64N(5000)), Rule: rule(1, l, rng.Uint64N(3), bucket.FailLocal), Hits: rng.Int64N(4)},
+					{Hash: key(0), Rule: guarded, Hits: 1},
+					{Hash: key(rng.Uint64N(50)), Rule: rule(2, l, rng.Uint64N(3), bucket.FailMode(1+rng.IntN(3))), Hits: 1, Shadow: true},
+				}
+				now := at + i*int64(time.Millisecond) - rng.Int64N(int64(time.Second))
+				if s.Take(now, charges, status) {
+					admitted.Add(1)
+				}
+				s.Peek(now, charges, status)
+				s.Release(now, &charges[0], status[0].Receipt)
+				switch rng.IntN(8) {
+				case 0:
+					s.Refund(now, &charges[0], status[0].Receipt)
+				case 1:
+					s.Reset(now, &charges[0])
+				case 2:
+					s.Usage()
+				case 3:
+					s.Intern(charges[0].Rule)
+				case 4:
+					if p := rng.IntN(bucket.Partitions); p != key(0).Partition() {
+						s.Clear(p)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := admitted.Load(); got != 9 {
+		t.Errorf("admitted %d of the 9 that were left", got)
+	}
+	for p := range bucket.Partitions {
+		s.Clear(p)
+	}
+	if u := s.Usage(); u.Buckets != 0 || u.Bytes > 1<<20/100 {
+		t.Errorf("after clearing all: %+v, want the reserve alone", u)
 	}
 }

@@ -39,83 +39,85 @@ func inSeconds(d time.Duration) float64 {
 	return d.Seconds()
 }
 
+// vectors are judged by eye: each row is a charge and what the bucket must say.
+var vectors = []struct {
+	name  string
+	limit bucket.Limit
+	steps []vector
+}{
+	{"token bucket 5 at 1/s", bucket.Limit{Algorithm: bucket.TokenBucket, Count: 1, Period: time.Second, Burst: 5}, []vector{
+		{0, 6, false, false, 5, 0, never},
+		{0, 1, false, true, 4, 1, 0},
+		{0, 1, false, true, 3, 2, 0},
+		{0, 1, false, true, 2, 3, 0},
+		{0, 1, false, true, 1, 4, 0},
+		{0, 1, false, true, 0, 5, 0},
+		{0, 1, false, false, 0, 5, 1},
+		{3.0, 1, false, true, 2, 3, 0},
+		{3.1, 1, false, true, 1, 3.9, 0},
+		{4.0, 1, false, true, 1, 4, 0},
+		{8.0, 1, false, true, 4, 1, 0},
+		{9.5, 1, false, true, 4, 1, 0},
+		{9.5, 1, true, true, 4, 1, 0},
+		{9.5, 2, false, true, 2, 3, 0},
+		{9.5, 5, false, false, 2, 3, 3},
+		{15, 6, false, false, 5, 0, never},
+	}},
+	{"leaky bucket 10 per 30 s", bucket.Limit{Algorithm: bucket.LeakyBucket, Count: 10, Period: 30 * time.Second, Burst: 10, MaxWait: -1}, []vector{
+		{0, 1, false, true, 9, 3, 0},
+		{1, 1, false, true, 8, 5, 0},
+		{2, 1, false, true, 7, 7, 0},
+		{3.5, 0, true, true, 8, 5.5, 0},
+		{6.5, 0, true, true, 9, 2.5, 0},
+	}},
+	{"2000 per 1000 ms loses nothing to division", bucket.Limit{Algorithm: bucket.TokenBucket, Count: 2000, Period: time.Second, Burst: 2000}, []vector{
+		{0, 1, false, true, 1999, 0.0005, 0},
+		{0, 100, false, true, 1899, 0.0505, 0},
+	}},
+	{"a third of a second is no whole number of nanoseconds", bucket.Limit{Algorithm: bucket.TokenBucket, Count: 3, Period: time.Second, Burst: 3}, []vector{
+		{0, 3, false, true, 0, 1, 0},
+		{0, 1, false, false, 0, 1, 0.333334},
+		{0.333333, 1, false, false, 0, 0.666667, 0.000001},
+		{0.333334, 1, false, true, 0, 1, 0},
+		{1, 2, false, true, 0, 1, 0},
+	}},
+	{"fixed window", bucket.Limit{Algorithm: bucket.FixedWindow, Count: 3, Period: 10 * time.Second}, []vector{
+		{2, 2, false, true, 1, 8, 0},
+		{3, 2, false, false, 1, 7, 7},
+		{3, 4, false, false, 1, 7, never},
+		{9.999999, 1, false, true, 0, 0.000001, 0},
+		{10, 1, false, true, 2, 10, 0},
+	}},
+	{"sliding window", bucket.Limit{Algorithm: bucket.SlidingWindow, Count: 10, Period: 10 * time.Second}, []vector{
+		{0, 10, false, true, 0, 20, 0},
+		{5, 1, false, false, 0, 15, 6},
+		{10.5, 1, false, false, 0, 9.5, 0.5},
+		{11, 1, false, true, 0, 19, 0},
+		{15, 4, false, true, 0, 15, 0},
+		{40, 10, true, true, 10, 0, 0},
+	}},
+	{"sliding log", bucket.Limit{Algorithm: bucket.SlidingLog, Count: 3, Period: 10 * time.Second}, []vector{
+		{0, 1, false, true, 2, 10, 0},
+		{4, 2, false, true, 0, 10, 0},
+		{5, 1, false, false, 0, 9, 5},
+		{5, 2, false, false, 0, 9, 9},
+		{9.999999, 1, false, false, 0, 4.000001, 0.000001},
+		{10, 1, false, true, 0, 10, 0},
+		{10, 4, false, false, 0, 10, never},
+	}},
+	{"concurrency frees a crashed holder", bucket.Limit{Algorithm: bucket.Concurrency, Count: 2, TTL: 10 * time.Second}, []vector{
+		{0, 1, false, true, 1, 10, 0},
+		{3, 1, false, true, 0, 10, 0},
+		{4, 1, false, false, 0, 9, 6},
+		{10, 1, false, true, 0, 10, 0},
+	}},
+	{"a rate of nothing denies", bucket.Limit{Algorithm: bucket.TokenBucket, Count: 0, Period: time.Second}, []vector{
+		{0, 1, false, false, 0, 0, never},
+	}},
+}
+
 func TestVectors(t *testing.T) {
-	tests := []struct {
-		name  string
-		limit bucket.Limit
-		steps []vector
-	}{
-		{"token bucket 5 at 1/s", bucket.Limit{Algorithm: bucket.TokenBucket, Count: 1, Period: time.Second, Burst: 5}, []vector{
-			{0, 6, false, false, 5, 0, never},
-			{0, 1, false, true, 4, 1, 0},
-			{0, 1, false, true, 3, 2, 0},
-			{0, 1, false, true, 2, 3, 0},
-			{0, 1, false, true, 1, 4, 0},
-			{0, 1, false, true, 0, 5, 0},
-			{0, 1, false, false, 0, 5, 1},
-			{3.0, 1, false, true, 2, 3, 0},
-			{3.1, 1, false, true, 1, 3.9, 0},
-			{4.0, 1, false, true, 1, 4, 0},
-			{8.0, 1, false, true, 4, 1, 0},
-			{9.5, 1, false, true, 4, 1, 0},
-			{9.5, 1, true, true, 4, 1, 0},
-			{9.5, 2, false, true, 2, 3, 0},
-			{9.5, 5, false, false, 2, 3, 3},
-			{15, 6, false, false, 5, 0, never},
-		}},
-		{"leaky bucket 10 per 30 s", bucket.Limit{Algorithm: bucket.LeakyBucket, Count: 10, Period: 30 * time.Second, Burst: 10, MaxWait: -1}, []vector{
-			{0, 1, false, true, 9, 3, 0},
-			{1, 1, false, true, 8, 5, 0},
-			{2, 1, false, true, 7, 7, 0},
-			{3.5, 0, true, true, 8, 5.5, 0},
-			{6.5, 0, true, true, 9, 2.5, 0},
-		}},
-		{"2000 per 1000 ms loses nothing to division", bucket.Limit{Algorithm: bucket.TokenBucket, Count: 2000, Period: time.Second, Burst: 2000}, []vector{
-			{0, 1, false, true, 1999, 0.0005, 0},
-			{0, 100, false, true, 1899, 0.0505, 0},
-		}},
-		{"a third of a second is no whole number of nanoseconds", bucket.Limit{Algorithm: bucket.TokenBucket, Count: 3, Period: time.Second, Burst: 3}, []vector{
-			{0, 3, false, true, 0, 1, 0},
-			{0, 1, false, false, 0, 1, 0.333334},
-			{0.333333, 1, false, false, 0, 0.666667, 0.000001},
-			{0.333334, 1, false, true, 0, 1, 0},
-			{1, 2, false, true, 0, 1, 0},
-		}},
-		{"fixed window", bucket.Limit{Algorithm: bucket.FixedWindow, Count: 3, Period: 10 * time.Second}, []vector{
-			{2, 2, false, true, 1, 8, 0},
-			{3, 2, false, false, 1, 7, 7},
-			{3, 4, false, false, 1, 7, never},
-			{9.999999, 1, false, true, 0, 0.000001, 0},
-			{10, 1, false, true, 2, 10, 0},
-		}},
-		{"sliding window", bucket.Limit{Algorithm: bucket.SlidingWindow, Count: 10, Period: 10 * time.Second}, []vector{
-			{0, 10, false, true, 0, 20, 0},
-			{5, 1, false, false, 0, 15, 6},
-			{10.5, 1, false, false, 0, 9.5, 0.5},
-			{11, 1, false, true, 0, 19, 0},
-			{15, 4, false, true, 0, 15, 0},
-			{40, 10, true, true, 10, 0, 0},
-		}},
-		{"sliding log", bucket.Limit{Algorithm: bucket.SlidingLog, Count: 3, Period: 10 * time.Second}, []vector{
-			{0, 1, false, true, 2, 10, 0},
-			{4, 2, false, true, 0, 10, 0},
-			{5, 1, false, false, 0, 9, 5},
-			{5, 2, false, false, 0, 9, 9},
-			{9.999999, 1, false, false, 0, 4.000001, 0.000001},
-			{10, 1, false, true, 0, 10, 0},
-			{10, 4, false, false, 0, 10, never},
-		}},
-		{"concurrency frees a crashed holder", bucket.Limit{Algorithm: bucket.Concurrency, Count: 2, TTL: 10 * time.Second}, []vector{
-			{0, 1, false, true, 1, 10, 0},
-			{3, 1, false, true, 0, 10, 0},
-			{4, 1, false, false, 0, 9, 6},
-			{10, 1, false, true, 0, 10, 0},
-		}},
-		{"a rate of nothing denies", bucket.Limit{Algorithm: bucket.TokenBucket, Count: 0, Period: time.Second}, []vector{
-			{0, 1, false, false, 0, 0, never},
-		}},
-	}
-	for _, tt := range tests {
+	for _, tt := range vectors {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newStore()
 			status := make([]bucket.Status, 1)

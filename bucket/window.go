@@ -2,14 +2,11 @@ package bucket
 
 import "time"
 
-// gridWindow returns the window of a grid of periods from the Unix epoch on.
+// gridWindow returns the window of a grid of periods from the Unix epoch on. now is not
+// negative.
 func gridWindow(period time.Duration, now int64) (start, end int64) {
-	p := int64(period)
-	into := now % p
-	if into < 0 {
-		into += p
-	}
-	return now - into, now - into + p
+	start = now - now%int64(period)
+	return start, start + int64(period)
 }
 
 // window returns start and end of the fixed window that holds now.
@@ -21,35 +18,35 @@ func (l *Limit) window(now int64) (start, end int64) {
 }
 
 // stepFixed takes n hits of a fixed window. A window once entered is never left for
-// an earlier one.
-func (l *Limit) stepFixed(st *state, now, n int64, take bool) Status {
+// an earlier one. Durations are not rounded yet.
+func (l *Limit) stepFixed(s *Status, st *state, now, n int64, take bool) {
 	w := *st
 	if now >= w.c {
 		w.a, w.c = l.window(now)
 		w.b = 0
 	}
-	s := Status{Limit: l.Count, Allowed: n <= max(l.Count-w.b, 0)}
-	if s.Allowed {
-		if take && n > 0 {
-			w.b += n
-			*st = w
-		}
-	} else if n > l.Count {
+	room := max(l.Count-w.b, 0)
+	*s = Status{Limit: l.Count, Allowed: n <= room}
+	switch {
+	case s.Allowed && take && n > 0:
+		w.b += n
+		room -= n
+		*st = w
+		s.Receipt = uint64(w.a)
+	case !s.Allowed && n > l.Count:
 		s.RetryAfter = Never
-	} else {
-		s.RetryAfter = micros(w.c - now)
+	case !s.Allowed:
+		s.RetryAfter = time.Duration(w.c - now)
 	}
-	s.Remaining = max(l.Count-w.b, 0)
+	s.Remaining = room
 	if w.b > 0 {
-		s.Reset = micros(w.c - now)
+		s.Reset = time.Duration(w.c - now)
 	}
-	s.Receipt = uint64(w.a)
-	return s
 }
 
-// refundFixed gives n hits back to the window they were taken from.
-func refundFixed(st *state, now, n int64, window uint64) bool {
-	if uint64(st.a) != window || now >= st.c || st.b == 0 {
+// refundFixed gives n hits back to the window of a receipt, while it lasts.
+func refundFixed(st *state, now, n int64, receipt uint64) bool {
+	if !sameTime(st.a, receipt) || now >= st.c || st.b == 0 {
 		return false
 	}
 	st.b = max(st.b-n, 0)
@@ -68,35 +65,39 @@ func (l *Limit) roll(st *state, now int64) {
 	}
 }
 
+// share returns what of the last Period lies in the window before, in nanoseconds, and
+// the hits that this part counts, rounded up: a sum of whole numbers stays at or below
+// a whole number exactly when the broken one does.
+func (l *Limit) share(w *state, now int64) (left, before int64) {
+	left = min(w.a+int64(l.Period)-now, int64(l.Period))
+	return left, int64(mul(uint64(w.c), uint64(left)).divUp(uint64(l.Period)))
+}
+
 // stepSliding takes n hits of a sliding window: the window before counts with the
 // share of it that the last Period still covers. The sum is compared in whole
-// numbers, hits × nanoseconds.
-func (l *Limit) stepSliding(st *state, now, n int64, take bool) Status {
+// numbers, hits × nanoseconds. Durations are not rounded yet.
+func (l *Limit) stepSliding(s *Status, st *state, now, n int64, take bool) {
 	w := *st
 	l.roll(&w, now)
-	period := uint64(l.Period)
-	left := uint64(min(w.a+int64(l.Period)-now, int64(l.Period)))
-	before := int64(mul(uint64(w.c), left).divUp(period)) // hits, rounded up
+	left, before := l.share(&w, now)
 	room := max(l.Count-w.b-before, 0)
-	s := Status{Limit: l.Count, Allowed: n <= room}
-	if s.Allowed {
-		if take && n > 0 {
-			w.b += n
-			room -= n
-			*st = w
-		}
-	} else {
-		s.RetryAfter = l.retrySliding(&w, left, n)
+	*s = Status{Limit: l.Count, Allowed: n <= room}
+	switch {
+	case s.Allowed && take && n > 0:
+		w.b += n
+		room -= n
+		*st = w
+		s.Receipt = uint64(w.a)
+	case !s.Allowed:
+		s.RetryAfter = l.retrySliding(&w, uint64(left), n)
 	}
 	s.Remaining = room
 	switch {
 	case w.b > 0:
-		s.Reset = micros(int64(left + period))
+		s.Reset = time.Duration(left) + l.Period
 	case w.c > 0:
-		s.Reset = micros(int64(left))
+		s.Reset = time.Duration(left)
 	}
-	s.Receipt = uint64(w.a)
-	return s
 }
 
 // retrySliding returns the time until n hits fit: in this window, where less of the
@@ -108,24 +109,23 @@ func (l *Limit) retrySliding(w *state, left uint64, n int64) time.Duration {
 	}
 	if room := l.Count - w.b - n; room >= 0 && w.c > 0 {
 		if fits, _ := mul(uint64(room), period).div(uint64(w.c)); fits > 0 {
-			return micros(int64(left - min(fits, left)))
+			return time.Duration(left - min(fits, left))
 		}
 	}
 	if w.b == 0 {
-		return micros(int64(left))
+		return time.Duration(left)
 	}
 	fits, _ := mul(uint64(l.Count-n), period).div(uint64(w.b))
-	return micros(int64(left + period - min(fits, period)))
+	return time.Duration(left + period - min(fits, period))
 }
 
-// refundSliding gives n hits back to the window they were taken from, where it still
-// counts.
-func (l *Limit) refundSliding(st *state, now, n int64, window uint64) bool {
+// refundSliding gives n hits back to the window of a receipt, while it counts.
+func (l *Limit) refundSliding(st *state, now, n int64, receipt uint64) bool {
 	l.roll(st, now)
 	switch {
-	case uint64(st.a) == window && st.b > 0:
+	case sameTime(st.a, receipt) && st.b > 0:
 		st.b = max(st.b-n, 0)
-	case uint64(st.a-int64(l.Period)) == window && st.c > 0:
+	case sameTime(st.a-int64(l.Period), receipt) && st.c > 0:
 		st.c = max(st.c-n, 0)
 	default:
 		return false
