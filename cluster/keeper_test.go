@@ -71,6 +71,13 @@ func (w *throne) meet(id string) *subject {
 	return s
 }
 
+// subject returns a node that was met, or nil.
+func (w *throne) subject(id string) *subject {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.nodes[id]
+}
+
 // change changes what the leader sees, and wakes it.
 func (w *throne) change(f func()) {
 	w.mu.Lock()
@@ -195,16 +202,32 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// members writes the table's down.
+// lists writes the table's members down.
 func (w *throne) lists() string { return describe(w.Table().Members) }
+
+// tables returns those that were committed.
+func (w *throne) tables() []*ring.Table {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.committed)
+}
+
+// decrees returns the changes of raft's servers since the last call.
+func (w *throne) decrees() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := strings.Join(w.changes, ", ")
+	w.changes = nil
+	return all
+}
 
 func (w *throne) expect(t *testing.T, when, want string, tables int) {
 	t.Helper()
 	if got := w.lists(); got != want {
 		t.Errorf("%s: members %q, want %q", when, got, want)
 	}
-	if len(w.committed) != tables {
-		t.Errorf("%s: %d tables, want %d", when, len(w.committed), tables)
+	if got := len(w.tables()); got != tables {
+		t.Errorf("%s: %d tables, want %d", when, got, tables)
 	}
 	for p := range ring.Partitions {
 		if o := w.Table().Owner(p); want != "" && (o == nil || o.State != ring.Up) {
@@ -332,8 +355,8 @@ func TestRestartedMember(t *testing.T) {
 		if got := w.Table().Members[1].PeerAddr; got != "b:2" {
 			t.Errorf("listed at %s", got)
 		}
-		if want := []string{"non-voter b@b:1", "non-voter b@b:2"}; !slices.Equal(w.changes, want) {
-			t.Errorf("raft's servers: %q, want %q", w.changes, want)
+		if got, want := w.decrees(), "non-voter b@b:1, non-voter b@b:2"; got != want {
+			t.Errorf("raft's servers: %q, want %q", got, want)
 		}
 	})
 }
@@ -347,18 +370,18 @@ func TestDebounce(t *testing.T) {
 		began := time.Now()
 		for i := range 20 { // b to f come, again and again as another process
 			id := string(rune('b' + i%5))
-			if n := w.nodes[id]; n == nil {
+			if n := w.subject(id); n == nil {
 				w.meet(id)
 			} else {
 				w.change(func() { n.Boot++ })
 			}
 			w.wake()
 			pass(500 * time.Millisecond)
-			if took := time.Since(began); took < 3*time.Second && len(w.committed) != 1 {
+			if took := time.Since(began); took < 3*time.Second && len(w.tables()) != 1 {
 				t.Fatalf("a table after %v", took)
 			}
 		}
-		if got := len(w.committed); got < 3 || got > 5 { // every three seconds
+		if got := len(w.tables()); got < 3 || got > 5 { // every three seconds
 			t.Errorf("%d tables in ten seconds of change", got)
 		}
 		pass(2 * time.Second)
@@ -419,11 +442,11 @@ func TestLeaveFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := reign(nil)
 		w.settle(t, "b")
-		w.overtake = 3
+		w.change(func() { w.overtake = 3 })
 		if _, err := w.leave(t.Context(), "b", 1, false); err != nil {
 			t.Errorf("other changes came first: %v", err)
 		}
-		w.fails = errFake
+		w.change(func() { w.fails = errFake })
 		if _, err := w.leave(t.Context(), "b", 1, true); !errors.Is(err, errFake) {
 			t.Errorf("error %v, want %v", err, errFake)
 		}
@@ -495,7 +518,7 @@ func TestKeeperAtRandom(t *testing.T) {
 			ids := []string{"b", "c", "d", "e"}
 			for range 60 {
 				id := ids[r.IntN(len(ids))]
-				n := w.nodes[id]
+				n := w.subject(id)
 				if n == nil {
 					n = w.meet(id)
 				}
@@ -507,8 +530,7 @@ func TestKeeperAtRandom(t *testing.T) {
 				case 3:
 					w.change(func() { n.Answers = !n.Answers })
 				case 4:
-					undo := r.IntN(2) == 0
-					if _, err := w.leave(t.Context(), append(ids, "a")[r.IntN(5)], 0, undo); err != nil && !errors.Is(err, errLastUp) {
+					if _, err := w.leave(t.Context(), "abcde"[r.IntN(5):][:1], 0, r.IntN(2) == 0); err != nil && !errors.Is(err, errLastUp) {
 						t.Errorf("leave: %v", err)
 					}
 				case 5:
@@ -523,20 +545,23 @@ func TestKeeperAtRandom(t *testing.T) {
 			if _, err := w.leave(t.Context(), "a", 0, true); err != nil {
 				t.Errorf("leave: %v", err)
 			}
-			for _, n := range w.nodes {
-				w.change(func() { n.dead, n.Answers, n.Boot = false, true, n.Boot+1 })
-			}
-			w.change(func() { w.nodes["a"].Boot = 1 })
+			w.change(func() {
+				for _, n := range w.nodes {
+					n.dead, n.Answers, n.Boot = false, true, n.Boot+1
+				}
+				w.nodes["a"].Boot = 1
+			})
 			pass(20 * time.Second)
 			var want []string
-			for _, id := range slices.Sorted(maps.Keys(w.nodes)) {
-				want = append(want, gossipName(id, w.nodes[id].Boot))
+			for _, n := range w.alive() {
+				want = append(want, gossipName(n.ID, n.Boot))
 			}
 			if got := w.lists(); got != strings.Join(want, ", ") {
 				t.Errorf("members %q, want %q", got, want)
 			}
-			for i, table := range w.committed {
-				if i > 0 && table.Equal(w.committed[i-1]) {
+			tables := w.tables()
+			for i, table := range tables {
+				if i > 0 && table.Equal(tables[i-1]) {
 					t.Errorf("table %d is the same as the one before", i)
 				}
 				for p := range ring.Partitions {
@@ -546,13 +571,14 @@ func TestKeeperAtRandom(t *testing.T) {
 				}
 			}
 			voters := 0
-			for _, s := range w.servers {
+			servers, err := w.Servers()
+			for _, s := range servers {
 				if s.Voter {
 					voters++
 				}
 			}
-			if voters != 1 && voters != 3 {
-				t.Errorf("%d voters: %+v", voters, w.servers)
+			if err != nil || voters != 1 && voters != 3 {
+				t.Errorf("%d voters: %+v, %v", voters, servers, err)
 			}
 		})
 	}
