@@ -54,7 +54,7 @@ func (h *hearsay) hears(t testing.TB, want string) {
 			t.Logf("%s hears of %q, want %q", h.name, got, want)
 		}
 	}()
-	eventually(t, h.name+" hears of "+want, func() bool {
+	await(t, h.name+" hears of "+want, func() bool {
 		var names []string
 		for _, n := range h.alive() {
 			names = append(names, gossipName(n.ID, n.Boot))
@@ -78,7 +78,7 @@ func TestGossipTells(t *testing.T) {
 	})
 	want := b.cfg.Self
 	want.Fresh, want.ClusterID, want.Founders = false, "0123456789abcdef", 42
-	eventually(t, "c to hear what b tells", func() bool {
+	await(t, "c to hear what b tells", func() bool {
 		got, ok := c.find("b")
 		return ok && got == want
 	})
@@ -92,7 +92,7 @@ func TestGossipTells(t *testing.T) {
 		t.Error("a finds a node that never was")
 	}
 
-	if err := b.leave(patience); err != nil {
+	if err := b.leave(longest); err != nil {
 		t.Errorf("leave: %v", err)
 	}
 	b.close()
@@ -100,7 +100,7 @@ func TestGossipTells(t *testing.T) {
 	c.close() // as a crash: it is found out
 	a.hears(t, "a#1")
 	b.close()
-	if err := b.leave(patience); err != nil {
+	if err := b.leave(longest); err != nil {
 		t.Errorf("leave after close: %v", err)
 	}
 }
@@ -112,7 +112,7 @@ func TestGossipUpdatesInOrder(t *testing.T) {
 	for i := range 50 {
 		b.update(func(self *neighbour) { self.Round = uint32(i + 1) })
 	}
-	eventually(t, "the last of many updates", func() bool {
+	await(t, "the last of many updates", func() bool {
 		n, ok := a.find("b")
 		return ok && n.Round == 50
 	})
@@ -148,7 +148,7 @@ func TestRestartIsNoConflict(t *testing.T) {
 	b.close()
 	again := startHearsay(t, gossipOf(t, "b", 2, a.addr())) // before the first is called dead
 	a.hears(t, "a#1 b#2")
-	eventually(t, "the predecessor to be called dead", func() bool {
+	await(t, "the predecessor to be called dead", func() bool {
 		if err := again.conflict(); err != nil {
 			t.Fatal(err)
 		}
@@ -165,7 +165,7 @@ func TestNamesakeMustGo(t *testing.T) {
 			cfg.Self.ClusterID, cfg.Self.Fresh = "one", false
 			first := startHearsay(t, cfg)
 			second := startHearsay(t, gossipOf(t, "n", boot, first.addr()))
-			eventually(t, "the second to see the conflict", func() bool { return second.conflict() != nil })
+			await(t, "the second to see the conflict", func() bool { return second.conflict() != nil })
 			if got, want := second.conflict().Error(), "another node is called n, boot 1 at "+first.addr()+": give --node-id"; got != want {
 				t.Errorf("conflict %q, want %q", got, want)
 			}

@@ -19,27 +19,27 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-const patience = 30 * time.Second // bounds every wait; a test that runs into it has failed
+const longest = 30 * time.Second // bounds every wait; a test that runs into it has failed
 
 // within returns a context that ends when the test has failed.
 func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// eventually waits until done returns true.
-func eventually(t testing.TB, what string, done func() bool) {
+// await waits until done returns true.
+func await(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	late := time.NewTimer(patience)
+	late := time.NewTimer(longest)
 	defer late.Stop()
 	for !done() {
 		select {
 		case <-tick.C:
 		case <-late.C:
-			t.Fatalf("waited %v for %s", patience, what)
+			t.Fatalf("waited %v for %s", longest, what)
 		}
 	}
 }
@@ -66,7 +66,7 @@ func dial(t testing.TB, tr *Transport, says string) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(longest)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(c, says); err != nil {
@@ -111,7 +111,7 @@ func TestOnePortForGRPCAndRaft(t *testing.T) {
 		t.Errorf("gRPC through the shared port: %v", err)
 	}
 
-	out, err := layer.Dial(raft.ServerAddress(tr.Addr().String()), patience)
+	out, err := layer.Dial(raft.ServerAddress(tr.Addr().String()), longest)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func TestTransportCloseEndsAll(t *testing.T) {
 	}()
 	silent := dial(t, tr, "")
 	unwanted := dial(t, tr, raftPreface) // nobody accepts raft's
-	eventually(t, "both to be taken in", func() bool {
+	await(t, "both to be taken in", func() bool {
 		tr.mu.Lock()
 		defer tr.mu.Unlock()
 		return tr.pending == 2 && len(tr.greeting) == 1

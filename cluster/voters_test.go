@@ -13,7 +13,7 @@ func TestVoters(t *testing.T) {
 	type event = func(w *throne)
 	kill := func(ids string) event {
 		return func(w *throne) {
-			for _, id := range strings.Fields(ids) {
+			for id := range strings.FieldsSeq(ids) {
 				w.nodes[id].dead = true
 			}
 		}
@@ -51,14 +51,14 @@ func TestVoters(t *testing.T) {
 				check := func(want string) {
 					t.Helper()
 					got := w.decrees()
-					for _, addr := range strings.Fields("B C D E F b d") {
+					for addr := range strings.FieldsSeq("B C D E F b d") {
 						got = strings.ReplaceAll(got, "@"+addr+":1", "")
 					}
 					if got != want {
 						t.Errorf("raft's servers: %q, want %q", got, want)
 					}
 				}
-				for _, id := range strings.Fields(c.nodes) {
+				for id := range strings.FieldsSeq(c.nodes) {
 					n := w.meet(id)
 					w.change(func() { n.Durable = id < "a" })
 					pass(3 * time.Second)
