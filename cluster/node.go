@@ -45,9 +45,6 @@ type Config struct {
 	Logger    *slog.Logger
 }
 
-// A Transport is the peer listener: gRPC and raft on one port.
-type Transport struct{}
-
 // A Node is one member of a cluster.
 type Node struct{}
 
