@@ -3,10 +3,14 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
 
 	"github.com/weir-io/weir/bucket"
 	"github.com/weir-io/weir/clock"
@@ -18,6 +22,9 @@ var (
 	ErrStarting = errors.New("cluster: no table yet: the node is starting")
 	// ErrShed is set on items for which a queue had no room. It is safe to retry.
 	ErrShed = errors.New("cluster: overloaded: the queue to the owner is full")
+	// ErrUnreached is returned by Reset and Release when an owner is out of reach. It is
+	// safe to retry.
+	ErrUnreached = errors.New("cluster: the owner of the key does not answer")
 )
 
 // Config is what a Node is made of.
@@ -33,9 +40,11 @@ type Config struct {
 	// of the deadline. Too low, and exact answers turn degraded. Default 250ms.
 	ForwardTimeout time.Duration
 
-	Store     *bucket.Store
+	Store *bucket.Store // buckets of the rows this node owns
+	// Rights keeps what this node admits on its rights while owners are out of reach.
+	Rights    *bucket.Store
 	Clock     clock.Clock
-	Transport *Transport // the peer listener, closed by Node.Close
+	Transport *Transport // the peer listener; its owner closes it after the log
 	Log       Log
 	Quorum    Quorum
 	Founder   Founder
@@ -46,45 +55,195 @@ type Config struct {
 }
 
 // A Node is one member of a cluster.
-type Node struct{}
+type Node struct {
+	cfg            Config
+	log            *slog.Logger
+	clock          clock.Clock
+	store, rights  *bucket.Store
+	forwardTimeout time.Duration
+	began          time.Time // what frames count their time from
+	metrics        *metrics
+	inboxes        inboxes
 
-// New returns a node that is not started.
-func New(cfg Config) (*Node, error) { panic("unwritten") }
+	view   atomic.Pointer[view] // stored under mu
+	tables broadcast            // a newer view is stored
+	gossip atomic.Pointer[gossip]
 
-// Start joins gossip and starts answering peers.
-func (n *Node) Start() error { panic("unwritten") }
+	mu     sync.Mutex
+	peers  map[string]*peer // guarded by mu, by id
+	closed bool             // guarded by mu: no peer is begun any more
 
-// TableApplied makes t the table the node routes by. The log calls it with every
-// table in its order; rows gained and lost start empty. It does not block.
-func (n *Node) TableApplied(t *ring.Table) { panic("unwritten") }
-
-// Table returns the table the node routes by, never nil.
-func (n *Node) Table() *ring.Table { panic("unwritten") }
-
-// Decide decides every item of b by ctx's deadline, each all or nothing, and fills
-// in Allowed, Err and the statuses. Charges this node owns are decided here, on one
-// reading of the clock; the others travel to their owners.
-func (n *Node) Decide(ctx context.Context, b *Batch) { panic("unwritten") }
-
-// Reset resets buckets at their owners.
-func (n *Node) Reset(ctx context.Context, charges []bucket.Charge) error { panic("unwritten") }
-
-// A Permit names what a concurrency limit handed out.
-type Permit struct {
-	Hash    bucket.Hash // H of the key
-	Limit   bucket.Hash // the limit's own hash
-	Receipt uint64
+	changes  broadcast // gossip, table or what is known of a peer
+	keeper   *keeper
+	founding *founding
+	server   *grpc.Server
+	stop     context.CancelFunc // ends the goroutines of Start
+	wg       sync.WaitGroup     // the goroutines of Start, and peers that are being closed
 }
 
-// Release frees permits at their owners and returns how many were held.
-func (n *Node) Release(ctx context.Context, permits []Permit) (int, error) { panic("unwritten") }
+// New returns a node that is not started.
+func New(cfg Config) (*Node, error) {
+	if cfg.ForwardTimeout <= 0 {
+		cfg.ForwardTimeout = 250 * time.Millisecond
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{
+		cfg: cfg, log: cfg.Logger, clock: cfg.Clock, store: cfg.Store, rights: cfg.Rights, forwardTimeout: cfg.ForwardTimeout,
+		began: time.Now(), peers: map[string]*peer{},
+	}
+	n.view.Store(&view{table: &ring.Table{}, self: ring.None})
+	n.metrics = newMetrics(n)
+	if cfg.Metrics != nil {
+		if err := cfg.Metrics.Register(n.metrics); err != nil {
+			return nil, fmt.Errorf("register metrics of the cluster: %w", err)
+		}
+	}
+	n.keeper = newKeeper(keeperConfig{
+		Self: cfg.Self, Durable: cfg.Durable, Voters: cfg.Voters, Log: cfg.Log, Quorum: cfg.Quorum, ClusterID: cfg.Founder.ClusterID,
+		Alive: n.alive, Peer: n.peerState, PolicyVersion: cfg.Policies, Logger: cfg.Logger,
+	})
+	return n, nil
+}
 
-// Leave drains the node: the table stops naming it, what it took is answered and
-// late comers are sent on. It returns when nothing is in flight or ctx ends.
-func (n *Node) Leave(ctx context.Context) error { panic("unwritten") }
+// Start joins gossip and starts answering peers.
+func (n *Node) Start() error {
+	self := neighbour{Member: n.cfg.Self, Durable: n.cfg.Durable, Fresh: n.cfg.Founder.Fresh(), Expect: n.cfg.Expect, ClusterID: n.cfg.Founder.ClusterID()}
+	g, err := startGossip(gossipConfig{
+		Self: self, Bind: n.cfg.GossipAddr, Advertise: n.cfg.Advertise, Join: n.cfg.Join, Changed: n.changed, Logger: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.gossip.Store(g)
+	n.founding = newFounding(foundingConfig{
+		Self: n.cfg.Self.ID, Expect: n.cfg.Expect, Voters: n.cfg.Voters, Joins: len(n.cfg.Join) > 0, Founder: n.cfg.Founder,
+		Alive: n.alive, Update: g.update, Ask: n.askJoin, Changed: n.changes.next, Logger: n.log,
+	})
+	n.server = newServer(n)
+	ctx, stop := context.WithCancel(context.Background())
+	n.stop = stop
+	n.wg.Go(func() { n.serve() })
+	n.wg.Go(func() { n.keeper.run(ctx) })
+	n.wg.Go(func() { n.founding.run(ctx) })
+	n.wg.Go(func() { n.followGossip(ctx) })
+	n.changed()
+	return nil
+}
+
+func (n *Node) serve() {
+	if err := n.server.Serve(n.cfg.Transport.Peers()); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		n.log.Error("peers are not served any more", "err", err)
+	}
+}
+
+// GossipAddr returns where gossip is bound.
+func (n *Node) GossipAddr() string { return n.gossip.Load().addr() }
+
+// changed tells all that look after the cluster that there is something new. It does not
+// block.
+func (n *Node) changed() {
+	n.changes.send()
+	n.keeper.wake()
+}
 
 // Ready returns nil once a table that names this node is applied, else what is missing.
-func (n *Node) Ready() error { panic("unwritten") }
+func (n *Node) Ready() error {
+	if g := n.gossip.Load(); g != nil {
+		if err := g.conflict(); err != nil {
+			return err
+		}
+	}
+	switch v := n.view.Load(); {
+	case v.self != ring.None:
+		return nil
+	case n.founding == nil:
+		return errors.New("the node is starting")
+	case n.cfg.Founder.ClusterID() == "":
+		return errors.New(n.founding.missing())
+	case len(v.table.Members) == 0:
+		return errors.New("the cluster has no table yet")
+	}
+	return fmt.Errorf("the table does not name this node yet: its log may be behind, or the leader %q does not see it", n.leader())
+}
 
-// Close stops all the node started and waits for it.
-func (n *Node) Close(ctx context.Context) error { panic("unwritten") }
+func (n *Node) leader() string {
+	id, _ := n.cfg.Proposer.Leader()
+	return id
+}
+
+// Close stops all the node started and waits for it. Calls of peers may finish until ctx
+// ends.
+func (n *Node) Close(ctx context.Context) error {
+	var err error
+	if g := n.gossip.Load(); g != nil {
+		if left := timeLeft(ctx); left > 0 {
+			if leaveErr := g.leave(min(left, leaveTime)); leaveErr != nil {
+				err = fmt.Errorf("leave gossip: %w", leaveErr)
+			}
+		}
+	}
+	n.mu.Lock()
+	n.closed = true
+	peers := n.peers
+	n.peers = map[string]*peer{}
+	n.mu.Unlock()
+	if n.stop != nil {
+		n.stop()
+	}
+	for _, p := range peers {
+		p.close() // streams to this node's peers end, so that theirs to it can
+	}
+	if n.server != nil {
+		n.stopServer(ctx)
+	}
+	if g := n.gossip.Load(); g != nil {
+		g.close()
+	}
+	n.wg.Wait()
+	if n.cfg.Metrics != nil {
+		n.cfg.Metrics.Unregister(n.metrics)
+	}
+	return err
+}
+
+// leaveTime bounds the farewell in gossip.
+const leaveTime = time.Second
+
+// timeLeft returns how long ctx goes on: a long time where it has no end.
+func timeLeft(ctx context.Context) time.Duration {
+	if ctx.Err() != nil {
+		return 0
+	}
+	if end, ok := ctx.Deadline(); ok {
+		return time.Until(end)
+	}
+	return time.Hour
+}
+
+// A broadcast wakes all that wait for news.
+type broadcast struct {
+	mu sync.Mutex
+	ch chan struct{} // guarded by mu; closed by send; nil = nobody waits
+}
+
+// next returns a channel that is closed when there are news. What they may be about is
+// read after the call.
+func (b *broadcast) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *broadcast) send() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
+}

@@ -17,13 +17,18 @@ type Addresses struct {
 // listen binds a front door and, where it cannot, names the flag to change.
 func listen(flag, addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("--%s: %s is taken by another process: stop it or give another address", flag, addr)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("--%s: listen on %s: %w", flag, addr, err)
+		return nil, taken(flag, addr, err)
 	}
 	return l, nil
+}
+
+// taken says which flag to change where an address cannot be bound.
+func taken(flag, addr string, err error) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("--%s: %s is taken by another process: stop it or give another address", flag, addr)
+	}
+	return fmt.Errorf("--%s: listen on %s: %w", flag, addr, err)
 }
 
 // advertised returns the host that others dial for a bound one: the one that was

@@ -89,7 +89,7 @@ func (c *serveCmd) Run(ctx context.Context, s *streams) error {
 	case <-ctx.Done():
 		return stop(n)
 	case <-n.Done():
-		return n.Err()
+		return errors.Join(n.Err(), stop(n))
 	}
 }
 

@@ -1,0 +1,99 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	weirv1 "github.com/weir-io/weir/proto/weir/v1"
+	"github.com/weir-io/weir/ring"
+)
+
+const (
+	leaveTry    = 2 * time.Second        // for one leader to answer
+	leaveRetry  = 100 * time.Millisecond // between two tries
+	hearTime    = 2 * time.Second        // for peers to hear of the table
+	handOnTime  = 2 * time.Second        // for raft's lead to go to another
+	hearAgainIn = 20 * time.Millisecond
+)
+
+// leave has the leader take a node out of the table, or back in, and returns the epoch of
+// the table that says so.
+func (n *Node) leave(ctx context.Context, in *weirv1.LeaveRequest) (epoch uint64, err error) {
+	err = n.atLeader(ctx, func() (err error) {
+		epoch, err = n.keeper.leave(ctx, in.GetNode().GetNodeId(), in.GetNode().GetBoot(), in.GetUndo())
+		return err
+	}, func(ctx context.Context, leader weirv1.PeerClient) error {
+		out, err := leader.Leave(ctx, in)
+		epoch = out.GetEpoch()
+		return err
+	})
+	return epoch, err
+}
+
+// Leave drains the node: it hands raft's lead on, the table stops naming it, and its
+// peers hear of that. What it is asked late it answers with where to go. It returns
+// when every peer in reach routes by the new table, or ctx ends. A node that is alone
+// has nobody to leave to.
+func (n *Node) Leave(ctx context.Context) error {
+	if v := n.view.Load(); v.self == ring.None || len(v.table.Members) < 2 {
+		return nil
+	}
+	handOn, cancel := context.WithTimeout(ctx, handOnTime)
+	if err := n.cfg.Proposer.TransferLead(handOn); err != nil {
+		n.log.Warn("raft's lead stays here until the end", "err", err)
+	}
+	cancel()
+	epoch, err := n.leaveTable(ctx)
+	if err != nil {
+		return err
+	}
+	n.awaitEpoch(ctx, epoch)
+	n.awaitPeers(ctx, epoch)
+	return ctx.Err()
+}
+
+// leaveTable asks one leader after the other until the table is changed.
+func (n *Node) leaveTable(ctx context.Context) (epoch uint64, err error) {
+	for {
+		try, cancel := context.WithTimeout(ctx, leaveTry)
+		epoch, err = n.leave(try, &weirv1.LeaveRequest{Node: n.nodeBoot()})
+		cancel()
+		if err == nil {
+			return epoch, nil
+		}
+		retry := time.NewTimer(leaveRetry)
+		select {
+		case <-retry.C:
+		case <-ctx.Done():
+			retry.Stop()
+			return 0, fmt.Errorf("no leader takes this node out of the table: %w", errors.Join(ctx.Err(), err))
+		}
+	}
+}
+
+// awaitPeers waits until every peer in reach has applied a table of an epoch.
+func (n *Node) awaitPeers(ctx context.Context, epoch uint64) {
+	ctx, cancel := context.WithTimeout(ctx, hearTime)
+	defer cancel()
+	tick := time.NewTicker(hearAgainIn)
+	defer tick.Stop()
+	for {
+		behind := false
+		n.mu.Lock()
+		for _, p := range n.peers {
+			s := p.state()
+			behind = behind || s.Answers && s.Epoch < epoch
+		}
+		n.mu.Unlock()
+		if !behind {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

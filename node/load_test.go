@@ -1,0 +1,105 @@
+package node_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	weirv1 "github.com/weir-io/weir/proto/weir/v1"
+)
+
+// A loadClient sends checks one after the other to one node of its choice at a time.
+type loadClient struct {
+	limiters func() []weirv1.LimiterClient // the nodes to choose from, now
+	request  func(r *rand.Rand) *weirv1.CheckRequest
+	// answered is called with every answer; sent and received are monotonic since
+	// the load began. It may use the answer to release a permit.
+	answered func(ctx context.Context, via weirv1.LimiterClient, req *weirv1.CheckRequest, resp *weirv1.CheckResponse, sent, received time.Duration)
+}
+
+// A load is many clients at once.
+type load struct {
+	checks   atomic.Int64
+	degraded atomic.Int64
+	mu       sync.Mutex
+	failures []error // guarded by mu
+
+	start time.Time
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
+}
+
+// startLoad runs n clients until Stop.
+func startLoad(t *testing.T, n int, client loadClient) *load {
+	ctx, stop := context.WithCancel(context.Background())
+	l := &load{start: time.Now(), stop: stop}
+	for i := range n {
+		r := rand.New(rand.NewPCG(1, uint64(i)))
+		l.wg.Go(func() {
+			for ctx.Err() == nil {
+				l.one(client, r)
+			}
+		})
+	}
+	t.Cleanup(l.Stop)
+	return l
+}
+
+// one sends one check; it is never cut short, so that every answer is known.
+func (l *load) one(client loadClient, r *rand.Rand) {
+	limiters := client.limiters()
+	via := limiters[r.IntN(len(limiters))]
+	req := client.request(r)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	sent := time.Since(l.start)
+	resp, err := via.Check(ctx, req)
+	received := time.Since(l.start)
+	l.checks.Add(1)
+	if err != nil {
+		l.mu.Lock()
+		l.failures = append(l.failures, err)
+		l.mu.Unlock()
+		return
+	}
+	if resp.GetDegraded() {
+		l.degraded.Add(1)
+	}
+	if client.answered != nil {
+		client.answered(ctx, via, req, resp, sent, received)
+	}
+}
+
+// Stop ends the load and waits for the answers under way.
+func (l *load) Stop() {
+	l.stop()
+	l.wg.Wait()
+}
+
+// Failures returns how many calls failed, and the first of them.
+func (l *load) Failures() (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.failures) == 0 {
+		return 0, nil
+	}
+	return len(l.failures), l.failures[0]
+}
+
+// WaitChecks waits until that many more checks were answered.
+func (l *load) WaitChecks(t *testing.T, more int64) {
+	t.Helper()
+	want := l.checks.Load() + more
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for l.checks.Load() < want {
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal("the load came to a stand")
+		}
+	}
+}

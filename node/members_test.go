@@ -1,0 +1,136 @@
+package node_test
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/weir-io/weir/node/nodetest"
+	weirv1 "github.com/weir-io/weir/proto/weir/v1"
+)
+
+// A fourth node joins and one leaves while clients are at work: every call is
+// answered by an owner, and all nodes soon route by the same table.
+func TestJoinAndLeaveUnderLoad(t *testing.T) {
+	c := nodetest.Start(t, 3)
+	c.Apply(c.Nodes[0], threeADay)
+
+	var limiters atomic.Pointer[[]weirv1.LimiterClient]
+	use := func() {
+		var all []weirv1.LimiterClient
+		for _, n := range c.Running() {
+			all = append(all, n.Limiter)
+		}
+		limiters.Store(&all)
+	}
+	use()
+	l := startLoad(t, 16, loadClient{
+		limiters: func() []weirv1.LimiterClient { return *limiters.Load() },
+		request: func(r *rand.Rand) *weirv1.CheckRequest {
+			return &weirv1.CheckRequest{Domain: "shop", Attributes: attributes("client", strconv.Itoa(r.IntN(5000)))}
+		},
+	})
+	l.WaitChecks(t, 500)
+
+	joined := c.Join("n4")
+	c.WaitReady()
+	c.Agree(2 * time.Second)
+	use()
+	l.WaitChecks(t, 500)
+
+	// The one that leaves gets no new calls of these clients; those under way when it
+	// stops must still be answered.
+	leaving := c.Nodes[1]
+	all := *limiters.Load()
+	without := make([]weirv1.LimiterClient, 0, len(all))
+	for _, lim := range all {
+		if lim != leaving.Limiter {
+			without = append(without, lim)
+		}
+	}
+	limiters.Store(&without)
+	c.Leave(leaving)
+	c.WaitReady()
+	c.Agree(2 * time.Second)
+	l.WaitChecks(t, 500)
+	l.Stop()
+
+	if n, err := l.Failures(); n != 0 {
+		t.Errorf("%d of %d calls failed, the first: %v", n, l.checks.Load(), err)
+	}
+	if d := l.degraded.Load(); d != 0 {
+		t.Errorf("%d of %d answers were degraded", d, l.checks.Load())
+	}
+	if owned := ownedBy(t, joined); owned["n4"] == 0 || owned["n2"] != 0 {
+		t.Errorf("rows by owner: %v, want some at n4, none at n2", owned)
+	}
+}
+
+// ownedBy counts the rows of each member, as one node sees it.
+func ownedBy(t *testing.T, n *nodetest.Node) map[string]int {
+	t.Helper()
+	table, err := n.Admin.GetTable(t.Context(), &weirv1.GetTableRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	owned := map[string]int{}
+	for _, row := range table.GetRows() {
+		if row.GetOwner() >= 0 {
+			owned[table.GetMembers()[row.GetOwner()].GetNodeId()]++
+		}
+	}
+	return owned
+}
+
+// The table is the leader's: every node routes by the same rows at the same epoch.
+func TestOneTableForAll(t *testing.T) {
+	c := nodetest.Start(t, 3)
+	c.Agree(2 * time.Second)
+	first, err := c.Nodes[0].Admin.GetTable(t.Context(), &weirv1.GetTableRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(first.GetRows()) != 1024 || first.GetEpoch() == 0 {
+		t.Fatalf("%d rows at epoch %d, want 1024 at an index of the log", len(first.GetRows()), first.GetEpoch())
+	}
+	for _, n := range c.Nodes[1:] {
+		other, err := n.Admin.GetTable(t.Context(), &weirv1.GetTableRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for p, row := range other.GetRows() {
+			if row.GetOwner() != first.GetRows()[p].GetOwner() || row.GetReplica() != first.GetRows()[p].GetReplica() {
+				t.Fatalf("row %d at %s: %v, at n1: %v", p, n.Config.NodeID, row, first.GetRows()[p])
+			}
+		}
+	}
+}
+
+// An owner dies: every call is still answered, by fail_mode until the table moves its
+// rows, and then by their new owners.
+func TestOwnerKilled(t *testing.T) {
+	c := nodetest.Start(t, 3)
+	c.Apply(c.Nodes[0], threeADay)
+	l := startLoad(t, 8, loadClient{
+		limiters: func() []weirv1.LimiterClient { return []weirv1.LimiterClient{c.Nodes[0].Limiter, c.Nodes[1].Limiter} },
+		request: func(r *rand.Rand) *weirv1.CheckRequest {
+			return &weirv1.CheckRequest{Domain: "shop", Attributes: attributes("client", strconv.Itoa(r.IntN(5000)))}
+		},
+	})
+	l.WaitChecks(t, 200)
+	c.Kill(c.Nodes[2])
+	c.WaitReady() // the table names the two that live
+	before := l.degraded.Load()
+	l.WaitChecks(t, 16) // those under way meanwhile
+	settled := l.degraded.Load()
+	l.WaitChecks(t, 500)
+	l.Stop()
+	if n, err := l.Failures(); n != 0 {
+		t.Errorf("%d of %d calls failed, the first: %v", n, l.checks.Load(), err)
+	}
+	if after := l.degraded.Load(); after != settled {
+		t.Errorf("%d answers degraded after the rows had moved (%d before)", after-settled, before)
+	}
+}
