@@ -7,7 +7,6 @@
 GO      ?= go
 BUF     := $(GO) tool -modfile=tools/go.mod buf
 LINT    := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
-COMPOSE ?= docker-compose
 IMAGE   ?= weir:dev
 FUZZTIME ?= 10s
 PKG     ?= ./...
@@ -94,12 +93,13 @@ check: ## what CI runs: build, vet, format, lint, race tests, generated files, t
 .PHONY: image
 image: ## the container image weir:dev, from scratch around a static binary
 	mkdir -p dist/image/data
+	cp LICENSE dist/image/
 	CGO_ENABLED=0 $(GO) build -trimpath -tags timetzdata -ldflags '-s -w' -o dist/image/weir ./cmd/weir
 	docker build -t $(IMAGE) -f Dockerfile dist/image
 
 .PHONY: compose-test
 compose-test: ## three containers: check through each, kill one, check again; needs a Docker engine
-	deploy/compose/test.sh
+	WEIR_IMAGE=$(IMAGE) deploy/compose/test.sh
 
 .PHONY: clean
 clean: ## remove what was built
