@@ -9,6 +9,7 @@ BUF     := $(GO) tool -modfile=tools/go.mod buf
 LINT    := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
 IMAGE   ?= weir:dev
 FUZZTIME ?= 10s
+FUZZTOTAL ?=
 PKG     ?= ./...
 
 # The race detector needs cgo, and cgo a C compiler.
@@ -58,12 +59,15 @@ bench: ## all benchmarks, with allocations (PKG=./bucket/ for one room)
 	$(GO) test -run='^$$' -bench=. -benchmem $(PKG)
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (10s) each
-	@set -e; for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
+fuzz: ## every fuzz target for FUZZTIME (10s) each, none begun after FUZZTOTAL seconds (none)
+	@set -e; start=$$(date +%s); left=; \
+	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
 	  for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/^func //' | sort -u); do \
+	    if [ -n "$(FUZZTOTAL)" ] && [ $$(($$(date +%s) - start)) -ge "$(FUZZTOTAL)" ]; then left="$$left $$dir:$$target"; continue; fi; \
 	    echo "== $$dir $$target"; $(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) $$dir; \
 	  done; \
-	done
+	done; \
+	if [ -n "$$left" ]; then echo "out of time, not run:$$left"; fi
 
 .PHONY: generate
 generate: ## generate the Go code of proto/
