@@ -59,9 +59,9 @@ bench: ## all benchmarks, with allocations (PKG=./bucket/ for one room)
 	$(GO) test -run='^$$' -bench=. -benchmem $(PKG)
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for FUZZTIME (10s) each, none begun after FUZZTOTAL seconds (none)
+fuzz: ## every fuzz target for FUZZTIME (10s) each; with FUZZTOTAL=90 none begun after 90 s, rooms at random
 	@set -e; start=$$(date +%s); left=; \
-	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u); do \
+	for dir in $$(grep -rl --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u $(if $(FUZZTOTAL),-R)); do \
 	  for target in $$(grep -hoE '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/^func //' | sort -u); do \
 	    if [ -n "$(FUZZTOTAL)" ] && [ $$(($$(date +%s) - start)) -ge "$(FUZZTOTAL)" ]; then left="$$left $$dir:$$target"; continue; fi; \
 	    echo "== $$dir $$target"; $(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) $$dir; \
