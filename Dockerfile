@@ -1,5 +1,5 @@
 # One static binary and nothing else. Built by `make image`, whose context holds the
-# binary and an empty data directory:
+# binary, the licence and an empty data directory:
 #
 #   CGO_ENABLED=0 go build -trimpath -tags timetzdata -ldflags '-s -w' -o dist/image/weir ./cmd/weir
 #   docker build -t weir:dev -f Dockerfile dist/image
