@@ -146,7 +146,7 @@ func TestPoliciesFromFileToCluster(t *testing.T) {
 	weir(t, "policy", "validate", doc).want(t, exitOK, "domain shop")
 	weir(t, "policy", "diff", doc).want(t, exitDenied, "+ shop/pace")
 	weir(t, "policy", "apply", "--dry-run", doc).want(t, exitOK, "+ shop/pace")
-	weir(t, "policy", "get", "shop").want(t, exitError, "no document")
+	weir(t, "policy", "get", "shop").want(t, exitError, "no policies of domain \"shop\"")
 	weirIn(t.Context(), "y\n", "policy", "apply", doc).want(t, exitOK, "+ shop/pace", "applied: policy version")
 	weir(t, "policy", "diff", doc).want(t, exitOK, "nothing changes")
 	if got := weir(t, "policy", "get", "shop").want(t, exitOK).out; strings.TrimSpace(got) != strings.TrimSpace(text) {
