@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -9,11 +10,18 @@ import (
 	"github.com/weir-io/weir/ring"
 )
 
+// errNameTaken is of a stranger with the id of a member that lives elsewhere: let in,
+// it would take that member's place in raft.
+var errNameTaken = errors.New("another node is called that: give --node-id")
+
 // join lets a node follow the log: a new one as a non-voter, a known one at its new
 // address. Only the leader can. It may run beside run.
 func (k *keeper) join(ctx context.Context, server ring.Server) error {
 	if !k.cfg.Log.Leading() {
 		return fmt.Errorf("let %s in: %w", server.ID, errNotLeading)
+	}
+	if n, ok := k.ours(k.cfg.Alive())[server.ID]; ok && n.PeerAddr != server.Addr && k.answers(n) {
+		return fmt.Errorf("let %s in at %s, while %s answers: %w", server.ID, server.Addr, n.PeerAddr, errNameTaken)
 	}
 	servers, err := k.cfg.Quorum.Servers()
 	if err != nil {
@@ -107,6 +115,10 @@ func (k *keeper) nextChange(now time.Time, table *ring.Table, servers []ring.Ser
 
 func (k *keeper) agrees(n neighbour) bool {
 	return n.ID == k.cfg.Self.ID || k.cfg.Peer(n.ID, n.Boot).Agrees
+}
+
+func (k *keeper) answers(n neighbour) bool {
+	return n.ID == k.cfg.Self.ID || k.cfg.Peer(n.ID, n.Boot).Answers
 }
 
 func sortedIDs(alive map[string]neighbour) []string {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -114,18 +115,29 @@ func TestAddressesAreBroughtIn(t *testing.T) {
 func TestJoin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := reign(nil)
+		w.servers = append(w.servers, ring.Server{ID: "v", Addr: "v:1", Voter: true})
 		for _, s := range []ring.Server{
 			{ID: "b", Addr: "b:1", Voter: true}, // nobody joins as a voter
 			{ID: "b", Addr: "b:1"},
 			{ID: "b", Addr: "b:2"},
-			{ID: "a", Addr: "a:2"}, // a voter stays one
+			{ID: "v", Addr: "v:2"}, // a voter stays one
 		} {
 			if err := w.join(t.Context(), s); err != nil {
 				t.Errorf("join %+v: %v", s, err)
 			}
 		}
-		if got, want := w.decrees(), "non-voter b@b:1, non-voter b@b:2, voter a@a:2"; got != want {
+		if got, want := w.decrees(), "non-voter b@b:1, non-voter b@b:2, voter v@v:2"; got != want {
 			t.Errorf("raft's servers: %q, want %q", got, want)
+		}
+		b := w.meet("b")
+		for _, id := range []string{"a", "b"} {
+			if err := w.join(t.Context(), ring.Server{ID: id, Addr: "stranger:1"}); !errors.Is(err, errNameTaken) {
+				t.Errorf("a namesake of %s joins: %v, want %v", id, err, errNameTaken)
+			}
+		}
+		b.Answers = false // its predecessor, which gossip does not call dead yet
+		if err := w.join(t.Context(), ring.Server{ID: "b", Addr: "b:3"}); err != nil {
+			t.Errorf("restarted elsewhere: %v", err)
 		}
 	})
 }
