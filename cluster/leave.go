@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	weirv1 "github.com/weir-io/weir/proto/weir/v1"
 	"github.com/weir-io/weir/ring"
 )
@@ -34,8 +37,8 @@ func (n *Node) leave(ctx context.Context, in *weirv1.LeaveRequest) (epoch uint64
 
 // Leave drains the node: it hands raft's lead on, the table stops naming it, and its
 // peers hear of that. What it is asked late it answers with where to go. It returns
-// when every peer in reach routes by the new table, or ctx ends. A node that is alone
-// has nobody to leave to.
+// when every peer in reach routes by the new table, or ctx ends. A node that is alone, or
+// the last that is up, has nobody to leave to.
 func (n *Node) Leave(ctx context.Context) error {
 	if v := n.view.Load(); v.self == ring.None || len(v.table.Members) < 2 {
 		return nil
@@ -46,6 +49,10 @@ func (n *Node) Leave(ctx context.Context) error {
 	}
 	cancel()
 	epoch, err := n.leaveTable(ctx)
+	if lastUp(err) {
+		n.log.Warn("no other member is up: the table goes on naming this node")
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -60,8 +67,8 @@ func (n *Node) leaveTable(ctx context.Context) (epoch uint64, err error) {
 		try, cancel := context.WithTimeout(ctx, leaveTry)
 		epoch, err = n.leave(try, &weirv1.LeaveRequest{Node: n.nodeBoot()})
 		cancel()
-		if err == nil {
-			return epoch, nil
+		if err == nil || lastUp(err) {
+			return epoch, err
 		}
 		retry := time.NewTimer(leaveRetry)
 		select {
@@ -96,4 +103,10 @@ func (n *Node) awaitPeers(ctx context.Context, epoch uint64) {
 			return
 		}
 	}
+}
+
+// lastUp reports whether a leader says that it cannot take the last member that is up out
+// of the table.
+func lastUp(err error) bool {
+	return errors.Is(err, errLastUp) || status.Code(err) == codes.FailedPrecondition
 }

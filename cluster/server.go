@@ -122,7 +122,7 @@ func (n *Node) atLeader(ctx context.Context, here func() error, there func(conte
 	id, _ := n.cfg.Proposer.Leader()
 	p := n.peer(id)
 	if md, ok := metadata.FromIncomingContext(ctx); p == nil || ok && len(md.Get(relayedKey)) > 0 {
-		return status.Errorf(codes.FailedPrecondition, "%s does not lead; it takes %q for the leader", n.cfg.Self.ID, id)
+		return status.Errorf(codes.Unavailable, "%s does not lead; it takes %q for the leader", n.cfg.Self.ID, id)
 	}
 	return there(metadata.AppendToOutgoingContext(ctx, relayedKey, "1"), p.control())
 }
@@ -156,7 +156,8 @@ func (s *server) Leave(ctx context.Context, in *weirv1.LeaveRequest) (*weirv1.Le
 	return &weirv1.LeaveResponse{Epoch: epoch}, nil
 }
 
-// statusOf makes an error one of gRPC's, which it may be already.
+// statusOf makes an error one of gRPC's, which it may be already. FAILED_PRECONDITION says
+// that no leader would do it.
 func statusOf(err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err
@@ -167,12 +168,17 @@ func statusOf(err error) error {
 		code = codes.DeadlineExceeded
 	case errors.Is(err, context.Canceled):
 		code = codes.Canceled
+	case errors.Is(err, errNotLeading):
+		code = codes.Unavailable
 	}
 	return status.Error(code, err.Error())
 }
 
 // askJoin asks a member of a cluster to let this node follow its log.
 func (n *Node) askJoin(ctx context.Context, via neighbour) error {
+	if err := n.gossip.Load().conflict(); err != nil {
+		return err
+	}
 	p := n.peer(via.ID)
 	if p == nil {
 		return fmt.Errorf("ask %s to join: it cannot be dialled", via.ID)

@@ -90,7 +90,7 @@ func (n *Node) followGossip(ctx context.Context) {
 }
 
 // meetLocked makes the peers of this node those that the table lists or gossip hears, and
-// fills in v.peers. Where the two differ on a node, the newer process counts. mu is held.
+// fills in v.peers. Where the two differ on a node, its newer process counts. mu is held.
 func (n *Node) meetLocked(v *view) {
 	if n.closed {
 		return
@@ -101,7 +101,8 @@ func (n *Node) meetLocked(v *view) {
 	}
 	if g := n.gossip.Load(); g != nil {
 		for _, m := range g.alive() {
-			if known, ok := wanted[m.ID]; !ok || m.Boot >= known.Boot {
+			// A node whose data was lost counts its boots anew.
+			if known, ok := wanted[m.ID]; !ok || m.Boot >= known.Boot || known.State != ring.Up {
 				wanted[m.ID] = m.Member
 			}
 		}

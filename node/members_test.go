@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"sync/atomic"
@@ -133,4 +134,27 @@ func TestOwnerKilled(t *testing.T) {
 	if after := l.degraded.Load(); after != settled {
 		t.Errorf("%d answers degraded after the rows had moved (%d before)", after-settled, before)
 	}
+}
+
+// The last node that is up has nobody to leave to: it stops at once, and finds its rows
+// again when it comes back.
+func TestTheLastOneLeaves(t *testing.T) {
+	c := nodetest.Start(t, 1)
+	first := c.Nodes[0]
+	second := c.Join("n2")
+	c.WaitReady()
+	c.Kill(second)
+	c.WaitReady() // the table gives all rows to the first
+	began := time.Now()
+	c.Leave(first)
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %v to stop", took)
+	}
+	again := c.Restart(first)
+	nodetest.Eventually(t, "it owns all rows again", func() error {
+		if owned := ownedBy(t, again); owned["n1"] != 1024 {
+			return fmt.Errorf("rows by owner: %v", owned)
+		}
+		return nil
+	})
 }
