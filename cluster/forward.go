@@ -209,10 +209,10 @@ func (f *forwarding) follow(i int, v *view) {
 		f.follow(len(f.parts)-1, v)
 		p = &f.parts[i]
 	}
-	switch {
-	case owner == ring.None:
+	switch owner {
+	case ring.None:
 		p.peer = nil
-	case owner == v.self:
+	case v.self:
 		f.decideHere(p, f.node.clock.Now())
 	default:
 		p.peer = v.peers[owner]

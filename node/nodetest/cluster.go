@@ -164,7 +164,7 @@ func (c *Cluster) Leave(n *Node) {
 // Kill stops a node as a crash would.
 func (c *Cluster) Kill(n *Node) {
 	n.stopped = true
-	n.Node.Kill()
+	n.Kill()
 }
 
 // WaitReady waits until every running node is ready and the table of each names all
