@@ -53,7 +53,7 @@ type witness struct {
 }
 
 // answered notes one answer, and gives a permit back at once.
-func (w *witness) answered(ctx context.Context, via weirv1.LimiterClient, req *weirv1.CheckRequest, resp *weirv1.CheckResponse, sent, received time.Duration) {
+func (w *witness) answered(ctx context.Context, l *load, via weirv1.LimiterClient, req *weirv1.CheckRequest, resp *weirv1.CheckResponse, sent, received time.Duration) {
 	path, client := req.GetAttributes()[1].GetValue()[1:], req.GetAttributes()[0].GetValue()
 	e := oracle.Event{
 		Limit: path, Key: client, N: 1, Send: w.epoch + int64(sent), Recv: w.epoch + int64(received),
@@ -61,11 +61,9 @@ func (w *witness) answered(ctx context.Context, via weirv1.LimiterClient, req *w
 	}
 	released := true
 	if path == "permits" && e.Allowed {
-		began := time.Now()
 		r, err := via.Release(ctx, &weirv1.ReleaseRequest{Permits: [][]byte{resp.GetPermit()}})
 		released = err == nil && r.GetReleased() == 1
-		e.ReleaseSend = e.Recv
-		e.ReleaseRecv = e.Recv + int64(time.Since(began)) + int64(time.Millisecond)
+		e.ReleaseSend, e.ReleaseRecv = e.Recv, w.epoch+int64(l.now())
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

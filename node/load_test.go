@@ -15,9 +15,9 @@ import (
 type loadClient struct {
 	limiters func() []weirv1.LimiterClient // the nodes to choose from, now
 	request  func(r *rand.Rand) *weirv1.CheckRequest
-	// answered is called with every answer; sent and received are monotonic since
-	// the load began. It may use the answer to release a permit.
-	answered func(ctx context.Context, via weirv1.LimiterClient, req *weirv1.CheckRequest, resp *weirv1.CheckResponse, sent, received time.Duration)
+	// answered is called with every answer; sent and received are as [load.now] tells the
+	// time. It may use the answer to release a permit.
+	answered func(ctx context.Context, l *load, via weirv1.LimiterClient, req *weirv1.CheckRequest, resp *weirv1.CheckResponse, sent, received time.Duration)
 }
 
 // A load is many clients at once.
@@ -48,6 +48,9 @@ func startLoad(t *testing.T, n int, client loadClient) *load {
 	return l
 }
 
+// now returns the time since the load began.
+func (l *load) now() time.Duration { return time.Since(l.start) }
+
 // one sends one check; it is never cut short, so that every answer is known.
 func (l *load) one(client loadClient, r *rand.Rand) {
 	limiters := client.limiters()
@@ -55,9 +58,9 @@ func (l *load) one(client loadClient, r *rand.Rand) {
 	req := client.request(r)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	sent := time.Since(l.start)
+	sent := l.now()
 	resp, err := via.Check(ctx, req)
-	received := time.Since(l.start)
+	received := l.now()
 	l.checks.Add(1)
 	if err != nil {
 		l.mu.Lock()
@@ -69,7 +72,7 @@ func (l *load) one(client loadClient, r *rand.Rand) {
 		l.degraded.Add(1)
 	}
 	if client.answered != nil {
-		client.answered(ctx, via, req, resp, sent, received)
+		client.answered(ctx, l, via, req, resp, sent, received)
 	}
 }
 
