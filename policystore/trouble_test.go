@@ -14,6 +14,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/hashicorp/raft"
+
 	weirv1 "github.com/weir-io/weir/proto/weir/v1"
 	"github.com/weir-io/weir/ring"
 )
@@ -111,7 +113,24 @@ func TestLaggingNodeGetsASnapshot(t *testing.T) {
 	// And a restart begins with that snapshot.
 	late.stop()
 	n.mustApply(change(document("shop", "b")))
-	agree(t, n, c.start("n2", late.path))
+	late = c.start("n2", late.path)
+	agree(t, n, late)
+
+	// Where the answer to the first entry behind the snapshot was lost, the leader asks
+	// about the snapshot's end once more.
+	newest, err := late.group.logs.(snapshotLog).snapshots.List()
+	if err != nil || len(newest) == 0 || newest[0].Index >= late.group.raft.LastIndex() {
+		t.Fatalf("snapshots %v, %v, and a log up to %d: the log must go on behind the snapshot", newest, err, late.group.raft.LastIndex())
+	}
+	n.stop()
+	var answer raft.AppendEntriesResponse
+	err = late.group.transport.AppendEntries("n2", raft.ServerAddress(late.addr), &raft.AppendEntriesRequest{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.id), Addr: []byte(n.addr)},
+		Term:      late.group.raft.CurrentTerm() + 1, PrevLogEntry: newest[0].Index, PrevLogTerm: newest[0].Term,
+	}, &answer)
+	if err != nil || !answer.Success {
+		t.Errorf("asked about the end of its snapshot it answers %+v, %v", answer, err)
+	}
 }
 
 func TestPoisonedDocumentKeepsTheLastGood(t *testing.T) {
