@@ -14,6 +14,7 @@ import (
 // A loadClient sends checks one after the other to one node of its choice at a time.
 type loadClient struct {
 	limiters func() []weirv1.LimiterClient // the nodes to choose from, now
+	pace     time.Duration                 // between two checks; 0 = one after the other
 	request  func(r *rand.Rand) *weirv1.CheckRequest
 	// answered is called with every answer; sent and received are as [load.now] tells the
 	// time. It may use the answer to release a permit.
@@ -38,14 +39,30 @@ func startLoad(t *testing.T, n int, client loadClient) *load {
 	l := &load{start: time.Now(), stop: stop}
 	for i := range n {
 		r := rand.New(rand.NewPCG(1, uint64(i)))
-		l.wg.Go(func() {
-			for ctx.Err() == nil {
-				l.one(client, r)
-			}
-		})
+		l.wg.Go(func() { l.run(ctx, client, r) })
 	}
 	t.Cleanup(l.Stop)
 	return l
+}
+
+// run sends checks until ctx ends. One that is late does not make up for it.
+func (l *load) run(ctx context.Context, client loadClient, r *rand.Rand) {
+	var tick <-chan time.Time
+	if client.pace > 0 {
+		t := time.NewTicker(client.pace)
+		defer t.Stop()
+		tick = t.C
+	}
+	for ctx.Err() == nil {
+		l.one(client, r)
+		if tick == nil {
+			continue
+		}
+		select {
+		case <-tick:
+		case <-ctx.Done():
+		}
+	}
 }
 
 // now returns the time since the load began.
