@@ -191,7 +191,7 @@ func TestLostAnswerIsNoRefusal(t *testing.T) {
 	nodes := c.voters(3)
 	nodes[0].mustApply(change(document("shop", "a")))
 	for i, spoil := range []func(*weirv1.ChangePolicies){
-		func(ch *weirv1.ChangePolicies) { ch.IfVersion = 1 },
+		func(ch *weirv1.ChangePolicies) { ch.IfVersion = new(uint64(1)) },
 		func(*weirv1.ChangePolicies) {},
 	} {
 		agree(t, nodes...)
@@ -208,7 +208,7 @@ func TestLostAnswerIsNoRefusal(t *testing.T) {
 	agree(t, nodes...)
 	at.cfg.Forward = lossy(c)
 	ch := change(document("shop", "other"))
-	ch.IfVersion = 1
+	ch.IfVersion = new(uint64(1))
 	res, err := at.Apply(within(t, long), ch)
 	if err != nil || res.GetCode() != int32(codes.Aborted) {
 		t.Errorf("stale after a lost answer: %v, %v", res, err)
@@ -224,7 +224,7 @@ func TestPlan(t *testing.T) {
 		t.Errorf("plan %v, %v", plan, err)
 	}
 	stale := change(document("shop", "b"))
-	stale.IfVersion = 9
+	stale.IfVersion = new(uint64(9))
 	if _, _, err := n.Plan(stale); !errors.Is(err, ErrStale) {
 		t.Errorf("stale plan: %v", err)
 	}
