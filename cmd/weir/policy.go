@@ -77,10 +77,10 @@ func (f *fileArgs) documents(s *streams) ([]*weirv1.Document, error) {
 type applyCmd struct {
 	nodeFlags
 	fileArgs
-	Yes       bool   `short:"y" help:"Do not ask."`
-	DryRun    bool   `help:"Print the plan only."`
+	Yes       bool    `short:"y" help:"Do not ask."`
+	DryRun    bool    `help:"Print the plan only."`
 	IfVersion *uint64 `placeholder:"N" help:"Refuse unless this is the current policy version."`
-	Reason    string `placeholder:"TEXT" help:"Why, for the history."`
+	Reason    string  `placeholder:"TEXT" help:"Why, for the history."`
 }
 
 // Help is shown by --help.

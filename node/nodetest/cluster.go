@@ -91,14 +91,21 @@ func (c *Cluster) Join(id string) *Node {
 // ready.
 func (c *Cluster) Restart(old *Node) *Node {
 	c.t.Helper()
+	n := c.StartAgain(old)
+	c.waitReady(n)
+	return n
+}
+
+// StartAgain starts a stopped node again with its data directory. It may have to wait for
+// others to be ready.
+func (c *Cluster) StartAgain(old *Node) *Node {
+	c.t.Helper()
 	cfg := old.Config
 	cfg.Join = c.seeds()
 	if len(cfg.Join) == 0 {
 		cfg.Join = old.Config.Join
 	}
-	n := c.start(cfg)
-	c.waitReady(n)
-	return n
+	return c.start(cfg)
 }
 
 // seeds returns the gossip addresses of the running nodes.
