@@ -11,6 +11,10 @@ import (
 	weirv1 "github.com/weir-io/weir/proto/weir/v1"
 )
 
+// pace of each client of a load that must not be degraded: it leaves the machine some air.
+// On one that is out of breath the nodes would rightly give degraded answers.
+const pace = 20 * time.Millisecond
+
 // A loadClient sends checks one after the other to one node of its choice at a time.
 type loadClient struct {
 	limiters func() []weirv1.LimiterClient // the nodes to choose from, now
