@@ -113,56 +113,52 @@ func (f *forwarding) split(item int32, it *Item) {
 // decideShadow takes the shadow charges that waited for the verdict, where it allows,
 // else asks how they stand.
 func (f *forwarding) decideShadow() {
-	some := false
+	if !slices.ContainsFunc(f.parts, func(p part) bool { return p.state == deferred }) {
+		return
+	}
+	refused := map[int32]bool{} // items that are not allowed
+	for i := range f.parts {
+		if p := &f.parts[i]; !p.shadow && (p.state != decided || !p.allowed) {
+			refused[p.item] = true
+		}
+	}
 	for i := range f.parts {
 		p := &f.parts[i]
 		if p.state != deferred {
 			continue
 		}
-		some = true
-		p.state = undecided
-		for j := range f.parts {
-			if q := &f.parts[j]; q.item == p.item && !q.shadow && (q.state != decided || !q.allowed) {
-				p.kind = wire.Peek
-			}
+		if p.state = undecided; refused[p.item] {
+			p.kind = wire.Peek
 		}
 	}
-	if some {
-		f.route()
-		f.settle()
-	}
+	f.route()
+	f.settle()
 }
 
 // decideOwn decides the parts that are this node's own. Where it refuses one, the others
 // are only asked how they stand.
 func (f *forwarding) decideOwn(now int64) {
-	refused := false
+	var refused map[int32]bool // items, here
 	for i := range f.parts {
 		p := &f.parts[i]
 		if p.state != undecided || p.owner == ring.None || p.owner != f.view.self {
 			continue
 		}
-		f.decideHere(p, now)
-		refused = refused || !p.allowed
+		if f.decideHere(p, now); !p.allowed {
+			if refused == nil {
+				refused = map[int32]bool{}
+			}
+			refused[p.item] = true
+		}
 	}
-	if !refused {
+	if refused == nil {
 		return
 	}
 	for i := range f.parts {
-		p := &f.parts[i]
-		if p.state == undecided && p.kind == wire.Take && f.refusedHere(p.item) {
+		if p := &f.parts[i]; p.state == undecided && p.kind == wire.Take && refused[p.item] {
 			p.kind = wire.Peek
 		}
 	}
-}
-
-func (f *forwarding) refusedHere(item int32) bool {
-	for i := range f.parts {
-		if p := &f.parts[i]; p.item == item && p.state == decided && !p.allowed {
-			return true
-		}
-	}
-	return false
 }
 
 // settle has fail modes decide what no owner did. What they ask of other members' rights
