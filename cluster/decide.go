@@ -238,8 +238,8 @@ func (f *forwarding) merge(b *Batch) {
 	}
 }
 
-// refund gives back what parts took. It waits for the answers, not longer than the
-// caller does, so that who was refused finds nothing consumed when it asks again. A
+// refund gives back what parts took. It waits one hop's time for the answers, so that who
+// was refused finds nothing consumed when it asks again, and still hears of it in time. A
 // refund on its way goes on without anybody waiting for it.
 func (f *forwarding) refund(parts []int) {
 	if len(parts) == 0 {
@@ -259,12 +259,14 @@ func (f *forwarding) refund(parts []int) {
 		}
 	}
 	calls := f.gather()
+	ctx, cancel := context.WithTimeout(f.ctx, f.hop(time.Now()))
+	defer cancel()
 	for _, pc := range calls {
 		pc.call.until = time.Now().Add(f.node.forwardTimeout)
-		pc.sent = pc.peer.out.put(f.ctx, pc.call)
 	}
+	f.send(ctx, calls)
 	for _, pc := range calls {
-		if pc.sent && pc.call.wait(f.ctx, pc.call.until) {
+		if pc.sent && pc.call.wait(ctx, pc.call.until) {
 			for i := range pc.call.items {
 				f.take(int(pc.call.items[i].part), pc.call, &pc.call.items[i])
 			}

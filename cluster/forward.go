@@ -95,11 +95,28 @@ func (f *forwarding) route() {
 		if len(calls) == 0 {
 			return
 		}
-		for _, pc := range calls {
-			pc.sent = pc.peer.out.put(f.ctx, pc.call)
-		}
+		f.send(f.ctx, calls)
 		for _, pc := range calls {
 			f.await(pc)
+		}
+	}
+}
+
+// send queues calls. Those that must wait for room come last: a peer whose queue is full
+// holds up nobody but its own.
+func (f *forwarding) send(ctx context.Context, calls []*peerCall) {
+	waiting := 0
+	for _, pc := range calls {
+		if pc.sent = pc.peer.out.tryPut(pc.call); !pc.sent {
+			waiting++
+		}
+	}
+	if waiting == 0 {
+		return
+	}
+	for _, pc := range calls {
+		if !pc.sent {
+			pc.sent = pc.peer.out.put(ctx, pc.call)
 		}
 	}
 }

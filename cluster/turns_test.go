@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -9,6 +10,8 @@ import (
 	"time"
 
 	"github.com/weir-io/weir/bucket"
+	"github.com/weir-io/weir/clock"
+	"github.com/weir-io/weir/cluster/wire"
 )
 
 // The log goes on with its tables while and after the node closes, and checks may still be
@@ -57,5 +60,47 @@ func TestRowsAreEmptyWhenTheyCome(t *testing.T) {
 	wg.Wait()
 	if got := admitted.Load(); got > rounds {
 		t.Errorf("%d admitted of a limit of 1 while the row was here %d times", got, rounds)
+	}
+}
+
+// An owner whose queue is full holds up its own items: those of others are decided
+// exactly, and nobody thinks that these owners do not answer.
+func TestFullQueueHoldsUpNobodyElse(t *testing.T) {
+	members := startMembers(t, 3)
+	route(t, members, tableOf(1, members, func(p int) int { return 1 + p%2 }))
+	full := members[0].peer("n2").out
+	if !full.room.TryAcquire(maxQueued) {
+		t.Fatal("no room in an empty queue")
+	}
+	defer full.room.Release(maxQueued)
+	rule := window(100, 1, bucket.FailLocal)
+	for range 2 * breakerRow {
+		b := decide(members[0], 200*time.Millisecond, false, []bucket.Charge{charge(keyAt(0, 1), rule)}, []bucket.Charge{charge(keyAt(1, 1), rule)})
+		if !errors.Is(b.Items[0].Err, ErrShed) {
+			t.Fatalf("the item of the full queue: %+v, want %v", b.Items[0], ErrShed)
+		}
+		if it := &b.Items[1]; it.Err != nil || !it.Allowed || b.Statuses[1].Degraded != 0 {
+			t.Fatalf("its neighbour: %+v %+v, want its owner's answer", it, b.Statuses[1])
+		}
+	}
+}
+
+// Who is refused hears of it in time, although an owner that took does not say that it
+// gave back.
+func TestRefundIsNotWaitedForToTheEnd(t *testing.T) {
+	stuck := &testClock{Clock: clock.NewSystem()}
+	members := []*member{startMember(t, "n1", "c1", clock.NewSystem()), startMember(t, "n2", "c1", stuck), startMember(t, "n3", "c1", clock.NewSystem())}
+	route(t, members, tableOf(1, members, func(p int) int { return p % 3 }))
+	took := []bucket.Charge{charge(keyAt(1, 1), window(9, 1, bucket.FailLocal))}
+	statuses := make([]bucket.Status, 1)
+	members[1].store.Take(members[1].clock.Now(), took, statuses)
+	defer stuck.hold()()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	f := &forwarding{node: members[0].Node, ctx: ctx, view: members[0].view.Load(), charges: took, order: []int32{0}}
+	f.parts = []part{{end: 1, owner: 1, kind: wire.Take, state: decided, allowed: true, peer: members[0].peer("n2"), statuses: statuses}}
+	f.refund([]int{0})
+	if ctx.Err() != nil {
+		t.Error("the refund was waited for until the caller had gone")
 	}
 }
