@@ -212,6 +212,10 @@ func (f *forwarding) merge(b *Batch) {
 		it.Allowed = true
 		for end = first; end < len(f.parts) && f.parts[end].item == f.parts[first].item; end++ {
 			p := &f.parts[end]
+			if p.state == failed && p.shadow { // it stands in nobody's way
+				p.state, p.statuses = decided, make([]bucket.Status, p.end-p.first)
+				refuse(f.chargesOf(p), p.statuses)
+			}
 			it.Allowed = it.Allowed && p.state == decided && (p.allowed || p.shadow)
 			if p.state == failed && it.Err == nil {
 				it.Err = p.err

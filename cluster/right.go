@@ -25,13 +25,13 @@ func rightOf(v *view, place int16, c *bucket.Charge) int64 {
 }
 
 // onRights returns charges that ask for the rights of the member at place instead of the
-// whole limits, and the first that it has no right for, -1 for none.
+// whole limits, and the first enforcing one that it has no right for, -1 for none.
 func (n *Node) onRights(v *view, place int16, charges []bucket.Charge) (rights []bucket.Charge, none int) {
 	rights, none = make([]bucket.Charge, len(charges)), -1
 	for i := range charges {
 		c := &charges[i]
 		right := rightOf(v, place, c)
-		if right == 0 && c.Rule.Limit.Most() > 0 && none < 0 {
+		if right == 0 && c.Rule.Limit.Most() > 0 && none < 0 && !c.Shadow {
 			none = i
 		}
 		rights[i] = *c
@@ -128,7 +128,7 @@ func (n *Node) memberWithRight(v *view, c *bucket.Charge) int16 {
 		if rightOf(v, place, c) == 0 {
 			return ring.None // higher ranks have none either
 		}
-		if p := v.peers[place]; place != v.self && p != nil && p.reachable(now) {
+		if p := v.peers[place]; place != v.self && p != nil && p.mayReach(now) {
 			return place
 		}
 	}
