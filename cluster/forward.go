@@ -20,6 +20,7 @@ type forwarding struct {
 	charges []bucket.Charge // of the batch
 	parts   []part
 	order   []int32 // places in charges, part after part
+	late    bool    // a table was waited for in vain: the next item does not wait again
 }
 
 // A partState is how far a part has come.
@@ -38,7 +39,7 @@ type part struct {
 	item        int32
 	first, end  int32 // its charges are forwarding.order[first:end]
 	kind        wire.Kind
-	owner       int16 // place in the view it was split by
+	owner       int16 // place in the view it was split by; none once it was turned
 	state       partState
 	shadow      bool // charges that deny nothing, apart from those that do
 	onYourRight bool
@@ -220,15 +221,17 @@ func (f *forwarding) follow(i int, v *view) {
 	if len(leave) > 0 {
 		copy(f.order[p.first:], stay)
 		copy(f.order[int(p.first)+len(stay):], leave)
-		rest := part{item: p.item, kind: p.kind, shadow: p.shadow, epoch: p.epoch, redirects: p.redirects - 1, first: p.first + int32(len(stay)), end: p.end}
+		rest := *p
+		rest.redirects--
+		rest.first += int32(len(stay))
 		p.end = rest.first
 		f.parts = append(f.parts, rest)
 		f.follow(len(f.parts)-1, v)
 		p = &f.parts[i]
 	}
+	p.owner, p.peer = ring.None, nil
 	switch {
 	case owner == ring.None:
-		p.peer = nil
 	case owner == v.self:
 		f.decideHere(p, f.node.clock.Now())
 	default:
@@ -332,17 +335,19 @@ func (f *forwarding) redirect(i int, it *callItem) {
 	p := &f.parts[i]
 	v := f.node.view.Load()
 	place := v.find(it.owner)
-	if v.table.Epoch < it.epoch && (place == ring.None || place == v.self || v.peers[place] == nil || f.scattered(p)) {
+	if v.table.Epoch < it.epoch && !f.late && (place == ring.None || place == v.self || v.peers[place] == nil || f.scattered(p)) {
 		ctx, cancel := context.WithTimeout(f.ctx, min(catchUpTime, f.hop(time.Now())))
 		f.node.awaitEpoch(ctx, it.epoch)
 		cancel()
 		v = f.node.view.Load()
+		f.late = v.table.Epoch < it.epoch
+		place = v.find(it.owner)
 	}
 	p.state = undecided
 	if v.table.Epoch >= it.epoch {
 		was := p.peer
 		f.follow(i, v)
-		if p = &f.parts[i]; p.state == undecided && p.peer == was {
+		if p = &f.parts[i]; p.state == undecided && p.peer == was && v.table.Epoch == it.epoch {
 			p.state = unanswered // it said that it is not the owner, and knows no better than we do
 		}
 		return

@@ -41,15 +41,15 @@ func (n *Node) onRights(v *view, place int16, charges []bucket.Charge) (rights [
 }
 
 // answerOnRight decides an item that asks for this node's right.
-func (n *Node) answerOnRight(v *view, now int64, kind wire.Kind, charges []bucket.Charge, statuses []bucket.Status) wire.Answer {
-	if v.self == ring.None || kind != wire.Take && kind != wire.Peek {
+func (n *Node) answerOnRight(v *view, now int64, kind wire.Kind, charges []bucket.Charge, receipts []uint64, statuses []bucket.Status) wire.Answer {
+	if v.self == ring.None || kind > wire.Refund {
 		return wire.Answer{Outcome: wire.NoRight}
 	}
 	rights, none := n.onRights(v, v.self, charges)
 	if none >= 0 {
 		return wire.Answer{Outcome: wire.NoRight}
 	}
-	a := decideItem(n.rights, now, kind, rights, nil, statuses)
+	a := decideItem(n.rights, now, kind, rights, receipts, statuses)
 	onRight(charges, statuses)
 	return a
 }

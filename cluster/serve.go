@@ -206,7 +206,7 @@ func (s *frameServer) answer(v *view, now int64, f *wire.Frame, it *wire.Item, a
 	}
 	statuses := s.statuses[:len(charges)]
 	if it.OnYourRight {
-		return s.node.answerOnRight(v, now, it.Kind, charges, statuses), false
+		return s.node.answerOnRight(v, now, it.Kind, charges, receipts, statuses), false
 	}
 	for i := range charges {
 		p := charges[i].Hash.Partition()
