@@ -142,6 +142,10 @@ func (f *forwarding) gather() []*peerCall {
 			continue
 		}
 		p := &f.parts[i]
+		if p.end-p.first > wire.MaxLimits {
+			p.state, p.err = failed, ErrTooMany
+			continue
+		}
 		pc := newest[to]
 		if pc == nil || len(pc.call.charges) >= wire.MaxCharges {
 			pc = &peerCall{peer: to, call: newCall()}
