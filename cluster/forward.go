@@ -234,9 +234,9 @@ func (f *forwarding) follow(i int, v *view) {
 		p = &f.parts[i]
 	}
 	p.owner, p.peer = ring.None, nil
-	switch {
-	case owner == ring.None:
-	case owner == v.self:
+	switch owner {
+	case ring.None:
+	case v.self:
 		f.decideHere(p, f.node.clock.Now())
 	default:
 		p.peer = v.peers[owner]
