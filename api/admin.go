@@ -73,7 +73,7 @@ func (a *Admin) apply(ctx context.Context, in *weirv1.ApplyPoliciesRequest) (*we
 	if len(in.GetDocuments()) == 0 {
 		return nil, &limiter.Error{Code: limiter.InvalidArgument, Field: "documents", Message: "there are none: send the documents to apply; one with `policies: []` empties its domain"}
 	}
-	change := &weirv1.ChangePolicies{Documents: in.GetDocuments(), IfVersion: in.GetIfVersion(), Actor: in.GetActor(), ChangeReason: in.GetChangeReason()}
+	change := &weirv1.ChangePolicies{Documents: in.GetDocuments(), IfVersion: in.IfVersion, Actor: in.GetActor(), ChangeReason: in.GetChangeReason()}
 	version := a.cfg.Snapshot().Version
 	plan, warnings, err := a.cfg.Policies.Plan(change)
 	if err != nil {

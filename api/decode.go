@@ -10,9 +10,6 @@ import (
 	"github.com/weir-io/weir/policy"
 )
 
-// tag is a field's number and type as they stand before its value.
-func tag(num protowire.Number, typ protowire.Type) uint64 { return protowire.EncodeTag(num, typ) }
-
 // The tags that requests are made of.
 const (
 	bytes1  = 1<<3 | uint64(protowire.BytesType)
@@ -43,7 +40,7 @@ func (f *frame) decode() *limiter.Error {
 // decodeBatch reads a CheckBatchRequest, or a CheckStreamRequest, which has its id first
 // and its requests next.
 func (f *frame) decodeBatch(b []byte) *limiter.Error {
-	requests, id := uint64(bytes1), uint64(0) // 0 is no tag
+	requests, id := bytes1, uint64(0) // 0 is no tag
 	if f.kind == streamMessage {
 		requests, id = bytes2, varint1
 	}

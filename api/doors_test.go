@@ -90,7 +90,7 @@ func (l *log) Servers() ([]ring.Server, error) {
 }
 
 func (l *log) Plan(c *weirv1.ChangePolicies) ([]policy.PlanEntry, []string, error) {
-	if v := c.GetIfVersion(); v != 0 && v != l.Policies().Version {
+	if c.IfVersion != nil && c.GetIfVersion() != l.Policies().Version {
 		return nil, nil, policystore.ErrStale
 	}
 	var plan []policy.PlanEntry

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,16 +64,17 @@ func NewHTTP(cfg HTTPConfig) *HTTP {
 func (h *HTTP) routes() http.Handler {
 	mux := http.NewServeMux()
 	route := func(path string, methods map[string]http.HandlerFunc) {
-		allow := ""
+		var allowed []string
 		for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodPut} {
 			if methods[m] != nil {
 				mux.HandleFunc(m+" "+path, methods[m])
-				allow += ", " + m
+				allowed = append(allowed, m)
 			}
 		}
+		allow := strings.Join(allowed, ", ")
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Allow", allow[2:])
-			writeProblem(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s does not take %s: use %s", path, r.Method, allow[2:]), "")
+			w.Header().Set("Allow", allow)
+			writeProblem(w, http.StatusMethodNotAllowed, fmt.Sprintf("%s does not take %s: use %s", path, r.Method, allow), "")
 		})
 	}
 	route("/v1/check", map[string]http.HandlerFunc{http.MethodPost: h.check})

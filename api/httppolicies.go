@@ -108,7 +108,9 @@ func changeOf(r *http.Request) (*weirv1.ApplyPoliciesRequest, *limiter.Error) {
 		case "dry_run":
 			in.DryRun, err = strconv.ParseBool(value)
 		case "if_version":
-			in.IfVersion, err = strconv.ParseUint(value, 10, 64)
+			var version uint64
+			version, err = strconv.ParseUint(value, 10, 64)
+			in.IfVersion = &version
 		case "actor":
 			in.Actor = value
 		case "change_reason":
@@ -122,10 +124,10 @@ func changeOf(r *http.Request) (*weirv1.ApplyPoliciesRequest, *limiter.Error) {
 	}
 	if match := r.Header.Get("If-Match"); match != "" && match != "*" {
 		version, err := strconv.ParseUint(strings.Trim(match, `"`), 10, 64)
-		if err != nil || in.IfVersion != 0 && in.IfVersion != version {
+		if err != nil || in.IfVersion != nil && in.GetIfVersion() != version {
 			return bad("If-Match", "%q is not the policy version that the change is for: send the ETag of GET /v1/policies back", match)
 		}
-		in.IfVersion = version
+		in.IfVersion = &version
 	}
 	return in, nil
 }

@@ -62,6 +62,7 @@ func (g *GRPC) answer(ctx context.Context, f *frame) *limiter.Error {
 	return f.encode()
 }
 
+//nolint:revive // the order of parameters is gRPC's
 func handleReset(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 	g := srv.(*GRPC)
 	var in weirv1.ResetRequest
@@ -79,6 +80,7 @@ func handleReset(srv any, ctx context.Context, decode func(any) error, _ grpc.Un
 	return out, nil
 }
 
+//nolint:revive // the order of parameters is gRPC's
 func handleRelease(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 	g := srv.(*GRPC)
 	var in weirv1.ReleaseRequest

@@ -37,8 +37,8 @@ func TestSlotIsACacheLineWithoutPointers(t *testing.T) {
 func holdsPointer(typ reflect.Type) bool {
 	switch typ.Kind() {
 	case reflect.Struct:
-		for i := range typ.NumField() {
-			if holdsPointer(typ.Field(i).Type) {
+		for f := range typ.Fields() {
+			if holdsPointer(f.Type) {
 				return true
 			}
 		}

@@ -24,7 +24,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	defer weir.Close()
+	defer func() { _ = weir.Close() }()
 
 	limit := client.Middleware(weir, func(r *http.Request) client.Request {
 		return client.Request{
@@ -52,7 +52,7 @@ func Example() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		resp.Body.Close()
+		_ = resp.Body.Close()
 		fmt.Println(resp.StatusCode, resp.Header["Retry-After"])
 	}
 	// Output:

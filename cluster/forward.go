@@ -273,6 +273,9 @@ func (f *forwarding) await(pc *peerCall) {
 			f.take(int(it.part), c, it)
 		}
 	}
+	if missed > 0 {
+		f.node.log.Debug("owner did not answer in time", "peer", pc.peer.id, "missed", missed, "of", len(c.items), "waited", c.hop+time.Since(c.until))
+	}
 	if c.hop < f.node.forwardTimeout/4 {
 		missed = 0 // a caller in a hurry says nothing about the peer
 	}
@@ -282,7 +285,7 @@ func (f *forwarding) await(pc *peerCall) {
 // How late a wait may end before it says more about this process than about the peer,
 // and how much longer the peer is waited for then.
 const (
-	standstill = 20 * time.Millisecond
+	standstill = 5 * time.Millisecond
 	moreTime   = 100 * time.Millisecond
 )
 

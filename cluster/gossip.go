@@ -68,6 +68,10 @@ type gossip struct {
 	rivals map[string]rival     // guarded by mu; who else goes by this very name, by address
 	clash  error                // guarded by mu; another live node has this id
 	left   bool                 // guarded by mu
+
+	// Timers of memberlist outlive its shutdown and call back: not after close has returned.
+	ears sync.RWMutex // read-locked by every call back
+	deaf bool         // guarded by ears
 }
 
 // heard is a live node.
@@ -127,7 +131,7 @@ func (g *gossip) settings() *memberlist.Config {
 	c.DeadNodeReclaimTime = reclaimAfter
 	ears := (*gossipEars)(g)
 	c.Delegate, c.Events, c.Conflict = ears, ears, ears
-	c.Logger = log.New(libraryLog{g.log}, "", 0)
+	c.Logger = log.New(libraryLog{g}, "", 0)
 	return c
 }
 
@@ -228,6 +232,19 @@ func (g *gossip) close() {
 		g.log.Debug("gossip shutdown", "err", err)
 	}
 	g.wg.Wait()
+	g.ears.Lock()
+	g.deaf = true
+	g.ears.Unlock()
+}
+
+// listen keeps close waiting until done is called; it reports false once close is over.
+func (g *gossip) listen() (done func(), ok bool) {
+	g.ears.RLock()
+	if g.deaf {
+		g.ears.RUnlock()
+		return nil, false
+	}
+	return g.ears.RUnlock, true
 }
 
 // publishAll spreads what update changed.
@@ -278,6 +295,11 @@ func (e *gossipEars) NotifyJoin(n *memberlist.Node) { e.hear(n) }
 func (e *gossipEars) NotifyUpdate(n *memberlist.Node) { e.hear(n) }
 
 func (e *gossipEars) hear(n *memberlist.Node) {
+	done, ok := (*gossip)(e).listen()
+	if !ok {
+		return
+	}
+	defer done()
 	if n.Name == e.name {
 		return
 	}
@@ -308,14 +330,19 @@ func (e *gossipEars) hear(n *memberlist.Node) {
 
 // NotifyLeave takes a node for dead, or for gone.
 func (e *gossipEars) NotifyLeave(n *memberlist.Node) {
+	done, ok := (*gossip)(e).listen()
+	if !ok {
+		return
+	}
+	defer done()
 	e.mu.Lock()
-	h, ok := e.seen[n.Name]
+	h, known := e.seen[n.Name]
 	delete(e.seen, n.Name)
-	if ok {
+	if known {
 		(*gossip)(e).loseLocked(h)
 	}
 	e.mu.Unlock()
-	if !ok {
+	if !known {
 		return
 	}
 	e.log.Info("node lost", "peer", h.ID, "boot", h.Boot, "gossip_addr", h.addr)
@@ -325,6 +352,11 @@ func (e *gossipEars) NotifyLeave(n *memberlist.Node) {
 
 // NotifyConflict notes who else goes by a name.
 func (e *gossipEars) NotifyConflict(existing, other *memberlist.Node) {
+	done, ok := (*gossip)(e).listen()
+	if !ok {
+		return
+	}
+	defer done()
 	if existing.Name != e.name {
 		return
 	}
@@ -355,13 +387,16 @@ func (e *gossipEars) MergeRemoteState([]byte, bool) {}
 
 // libraryLog passes what memberlist says on, as debug: that a peer does not answer is
 // an error to it and daily bread to a cluster.
-type libraryLog struct{ log *slog.Logger }
+type libraryLog struct{ gossip *gossip }
 
 var _ io.Writer = libraryLog{}
 
 // Write takes one line of the library's.
 func (l libraryLog) Write(line []byte) (int, error) {
-	l.log.Debug("gossip speaks", "memberlist", strings.TrimSpace(string(line)))
+	if done, ok := l.gossip.listen(); ok {
+		defer done()
+		l.gossip.log.Debug("gossip speaks", "memberlist", strings.TrimSpace(string(line)))
+	}
 	return len(line), nil
 }
 

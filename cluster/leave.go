@@ -16,6 +16,7 @@ import (
 const (
 	leaveTry    = 2 * time.Second        // for one leader to answer
 	leaveRetry  = 100 * time.Millisecond // between two tries
+	leaderless  = 5 * time.Second        // without a leader for so long there is no quorum
 	hearTime    = 2 * time.Second        // for peers to hear of the table
 	handOnTime  = 2 * time.Second        // for raft's lead to go to another
 	hearAgainIn = 20 * time.Millisecond
@@ -40,7 +41,7 @@ func (n *Node) leave(ctx context.Context, in *weirv1.LeaveRequest) (epoch uint64
 // when every peer in reach routes by the new table, or ctx ends. A node that is alone, or
 // the last that is up, has nobody to leave to.
 func (n *Node) Leave(ctx context.Context) error {
-	if v := n.view.Load(); v.self == ring.None || len(v.table.Members) < 2 {
+	if v := n.view.Load(); v.self == ring.None || n.alone(v) {
 		return nil
 	}
 	handOn, cancel := context.WithTimeout(ctx, handOnTime)
@@ -49,8 +50,8 @@ func (n *Node) Leave(ctx context.Context) error {
 	}
 	cancel()
 	epoch, err := n.leaveTable(ctx)
-	if lastUp(err) {
-		n.log.Warn("no other member is up: the table goes on naming this node")
+	if errors.Is(err, errNobody) {
+		n.log.Warn("nobody to leave to: the table goes on naming this node", "err", err)
 		return nil
 	}
 	if err != nil {
@@ -61,14 +62,38 @@ func (n *Node) Leave(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// leaveTable asks one leader after the other until the table is changed.
+// alone reports whether no other member of the table answers.
+func (n *Node) alone(v *view) bool {
+	for _, p := range v.peers {
+		if p != nil && p.state().Answers {
+			return false
+		}
+	}
+	return true
+}
+
+// errNobody says that a node has nobody to leave to.
+var errNobody = errors.New("no other member is up")
+
+// leaveTable asks one leader after the other until the table is changed. It returns
+// errNobody when all others are gone, as where a whole cluster is stopped at once.
 func (n *Node) leaveTable(ctx context.Context) (epoch uint64, err error) {
+	led := time.Now() // when a leader was known last
 	for {
 		try, cancel := context.WithTimeout(ctx, leaveTry)
 		epoch, err = n.leave(try, &weirv1.LeaveRequest{Node: n.nodeBoot()})
 		cancel()
-		if err == nil || lastUp(err) {
-			return epoch, err
+		now := time.Now()
+		if n.leader() != "" {
+			led = now
+		}
+		switch {
+		case err == nil:
+			return epoch, nil
+		case errors.Is(err, errLastUp) || status.Code(err) == codes.FailedPrecondition || n.alone(n.view.Load()):
+			return 0, fmt.Errorf("%w: %w", errNobody, err)
+		case now.Sub(led) >= leaderless:
+			return 0, fmt.Errorf("no leader takes this node out of the table: %w", err)
 		}
 		retry := time.NewTimer(leaveRetry)
 		select {
@@ -103,10 +128,4 @@ func (n *Node) awaitPeers(ctx context.Context, epoch uint64) {
 			return
 		}
 	}
-}
-
-// lastUp reports whether a leader says that it cannot take the last member that is up out
-// of the table.
-func lastUp(err error) bool {
-	return errors.Is(err, errLastUp) || status.Code(err) == codes.FailedPrecondition
 }

@@ -180,11 +180,10 @@ func (n *Node) leader() string {
 // Close stops all the node started and waits for it. Calls of peers may finish until ctx
 // ends.
 func (n *Node) Close(ctx context.Context) error {
-	var err error
 	if g := n.gossip.Load(); g != nil {
 		if left := timeLeft(ctx); left > 0 {
-			if leaveErr := g.leave(min(left, leaveTime)); leaveErr != nil {
-				err = fmt.Errorf("leave gossip: %w", leaveErr)
+			if err := g.leave(min(left, leaveTime)); err != nil { // those who miss it will call this node dead
+				n.log.Info("nobody heard the farewell", "err", err)
 			}
 		}
 	}
@@ -209,7 +208,7 @@ func (n *Node) Close(ctx context.Context) error {
 	if n.cfg.Metrics != nil {
 		n.cfg.Metrics.Unregister(n.metrics)
 	}
-	return err
+	return nil
 }
 
 // leaveTime bounds the farewell in gossip.

@@ -199,15 +199,30 @@ func (p *peer) greet(ctx context.Context) error {
 }
 
 func (p *peer) pingOnce(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, silentTime)
-	defer cancel()
-	res, err := p.control().Ping(ctx, p.ping())
+	res, err := p.pingInTime(ctx)
 	if err != nil {
 		return fmt.Errorf("ping %s at %s: %w", p.id, p.addr, err)
 	}
 	p.heard.Store(int64(time.Since(p.begun)))
 	p.learn(peerState{Agrees: true, Answers: true, Epoch: res.GetEpoch(), PolicyVersion: res.GetPolicyVersion()})
 	return nil
+}
+
+// pingInTime pings, and once more where the time was over although this process stood still
+// for some of it: else a node that was stopped for a second, or starved, would take all its
+// peers for silent when it wakes.
+func (p *peer) pingInTime(ctx context.Context) (res *weirv1.PingResponse, err error) {
+	for range 2 {
+		try, cancel := context.WithTimeout(ctx, silentTime)
+		res, err = p.control().Ping(try, p.ping())
+		end, _ := try.Deadline()
+		late := time.Since(end)
+		cancel()
+		if status.Code(err) != codes.DeadlineExceeded || late < standstill {
+			break
+		}
+	}
+	return res, err
 }
 
 // lost notes that a ping was not answered. The peer is silent when the connection is

@@ -16,9 +16,6 @@ const unavailableRetry = time.Second
 // the owner of a row is out of reach, each member may admit its right and no more, and
 // counts it in a store of its own: slots of a row are written by their owner alone.
 
-// rightsShare is the part of a node's memory that the counts on rights may take.
-const rightsShare = 20 // one twentieth
-
 // rightOf returns the right of the member at place for a charge.
 func rightOf(v *view, place int16, c *bucket.Charge) int64 {
 	return ring.Right(len(v.table.Members), int(place), c.Hash.Hi, c.Rule.Limit.Most())

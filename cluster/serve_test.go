@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -256,7 +257,7 @@ func TestBrokenStreams(t *testing.T) {
 	})
 	t.Run("too large", func(t *testing.T) {
 		s := meetStranger(t, members[0])
-		if err := s.stream.SendMsg(&raw{make([]byte, wire.MaxBytes+1)}); err != nil && err != io.EOF {
+		if err := s.stream.SendMsg(&raw{make([]byte, wire.MaxBytes+1)}); err != nil && !errors.Is(err, io.EOF) {
 			t.Fatal(err)
 		}
 		wantEnd(s, codes.Internal)

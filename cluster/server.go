@@ -190,19 +190,19 @@ func (s *server) Leave(ctx context.Context, in *weirv1.LeaveRequest) (*weirv1.Le
 }
 
 // statusOf makes an error one of gRPC's, which it may be already. FAILED_PRECONDITION says
-// that no leader would do it.
+// that no leader would do it; all else is worth another try.
 func statusOf(err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err
 	}
-	code := codes.FailedPrecondition
+	code := codes.Unavailable
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		code = codes.DeadlineExceeded
 	case errors.Is(err, context.Canceled):
 		code = codes.Canceled
-	case errors.Is(err, errNotLeading):
-		code = codes.Unavailable
+	case errors.Is(err, errLastUp), errors.Is(err, errNameTaken):
+		code = codes.FailedPrecondition
 	}
 	return status.Error(code, err.Error())
 }

@@ -2,6 +2,7 @@ package limiter_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -324,8 +325,8 @@ policies:
 		"bad domain":       {request("*", "client", "acme"), "", limiter.InvalidArgument},
 	} {
 		_, _, err := w.Inspect(t.Context(), tt.r, tt.policy)
-		e, ok := err.(*limiter.Error)
-		if !ok || e.Code != tt.code {
+		var e *limiter.Error
+		if !errors.As(err, &e) || e.Code != tt.code {
 			t.Errorf("%s: %v, want code %d", name, err, tt.code)
 		}
 	}
@@ -370,7 +371,8 @@ policies:
 	}
 	for _, bad := range [][]byte{nil, {1}, append([]byte{9}, permit[1:]...), append(permit, 0)} {
 		_, err := w.Release(t.Context(), [][]byte{permit, bad})
-		if e, ok := err.(*limiter.Error); !ok || e.Code != limiter.InvalidArgument || e.Field != "permits[1]" {
+		var e *limiter.Error
+		if !errors.As(err, &e) || e.Code != limiter.InvalidArgument || e.Field != "permits[1]" {
 			t.Errorf("Release of %x: %v, want InvalidArgument of permits[1]", bad, err)
 		}
 	}

@@ -14,10 +14,11 @@ import (
 // A loadClient sends checks one after the other to one node of its choice at a time.
 type loadClient struct {
 	limiters func() []weirv1.LimiterClient // the nodes to choose from, now
+	pace     time.Duration                 // between two checks; 0 = one after the other
 	request  func(r *rand.Rand) *weirv1.CheckRequest
-	// answered is called with every answer; sent and received are monotonic since
-	// the load began. It may use the answer to release a permit.
-	answered func(ctx context.Context, via weirv1.LimiterClient, req *weirv1.CheckRequest, resp *weirv1.CheckResponse, sent, received time.Duration)
+	// answered is called with every answer; sent and received are as [load.now] tells the
+	// time. It may use the answer to release a permit.
+	answered func(ctx context.Context, l *load, via weirv1.LimiterClient, req *weirv1.CheckRequest, resp *weirv1.CheckResponse, sent, received time.Duration)
 }
 
 // A load is many clients at once.
@@ -38,15 +39,34 @@ func startLoad(t *testing.T, n int, client loadClient) *load {
 	l := &load{start: time.Now(), stop: stop}
 	for i := range n {
 		r := rand.New(rand.NewPCG(1, uint64(i)))
-		l.wg.Go(func() {
-			for ctx.Err() == nil {
-				l.one(client, r)
-			}
-		})
+		l.wg.Go(func() { l.run(ctx, client, r) })
 	}
 	t.Cleanup(l.Stop)
 	return l
 }
+
+// run sends checks until ctx ends. One that is late does not make up for it.
+func (l *load) run(ctx context.Context, client loadClient, r *rand.Rand) {
+	var tick <-chan time.Time
+	if client.pace > 0 {
+		t := time.NewTicker(client.pace)
+		defer t.Stop()
+		tick = t.C
+	}
+	for ctx.Err() == nil {
+		l.one(client, r)
+		if tick == nil {
+			continue
+		}
+		select {
+		case <-tick:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// now returns the time since the load began.
+func (l *load) now() time.Duration { return time.Since(l.start) }
 
 // one sends one check; it is never cut short, so that every answer is known.
 func (l *load) one(client loadClient, r *rand.Rand) {
@@ -55,9 +75,9 @@ func (l *load) one(client loadClient, r *rand.Rand) {
 	req := client.request(r)
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	sent := time.Since(l.start)
+	sent := l.now()
 	resp, err := via.Check(ctx, req)
-	received := time.Since(l.start)
+	received := l.now()
 	l.checks.Add(1)
 	if err != nil {
 		l.mu.Lock()
@@ -69,7 +89,7 @@ func (l *load) one(client loadClient, r *rand.Rand) {
 		l.degraded.Add(1)
 	}
 	if client.answered != nil {
-		client.answered(ctx, via, req, resp, sent, received)
+		client.answered(ctx, l, via, req, resp, sent, received)
 	}
 }
 

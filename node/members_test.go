@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -157,4 +158,24 @@ func TestTheLastOneLeaves(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A whole cluster that is stopped at once stops soon: the last ones have no quorum to
+// leave the table by, and nobody to leave to.
+func TestAllLeaveAtOnce(t *testing.T) {
+	c := nodetest.Start(t, 3)
+	began := time.Now()
+	var wg sync.WaitGroup
+	for _, n := range c.Nodes {
+		wg.Go(func() { c.Leave(n) })
+	}
+	wg.Wait()
+	if took := time.Since(began); took > 15*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	// And all together come back.
+	for _, n := range c.Nodes[:3] {
+		c.StartAgain(n)
+	}
+	c.WaitReady()
 }

@@ -52,6 +52,7 @@ type Node struct {
 	done    chan struct{} // closed when nothing of the node runs any more
 
 	draining atomic.Bool   // Close has begun
+	settled  atomic.Bool   // policies were in force once
 	seeded   atomic.Bool   // the log has taken or refused the documents that were to seed it
 	broken   chan struct{} // closed when a front door stopped by itself
 

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -268,5 +269,25 @@ func TestSeedOnlyAnEmptyCluster(t *testing.T) {
 	nodetest.Eventually(t, "the second seed was refused", n.Seeded)
 	if got := domains(); len(got) != 1 || got[0] != "shop" {
 		t.Errorf("domains %v, want [shop]: a seed is for an empty cluster only", got)
+	}
+}
+
+// A node that must compile its policies anew is not ready before they are in force:
+// until then it would allow what they limit.
+func TestReadyWithPoliciesOnly(t *testing.T) {
+	c := nodetest.Start(t, 1)
+	var text strings.Builder
+	text.WriteString(threeADay)
+	for i := range 20_000 {
+		fmt.Fprintf(&text, "  - {name: p%d, match: {path: /v1/%d/*}, key: [client], limits: [{algorithm: fixed_window, rate: 1/s}]}\n", i, i)
+	}
+	c.Apply(c.Nodes[0], text.String())
+	c.Leave(c.Nodes[0])
+	if err := os.Remove(filepath.Join(c.Nodes[0].Config.DataDir, "last-good")); err != nil {
+		t.Fatal(err)
+	}
+	n := c.Restart(c.Nodes[0])
+	if r := check(t, n, "shop", "client", "a"); r.GetPolicy() != "per-client" {
+		t.Errorf("the first check of a ready node: %v, want one by per-client", r)
 	}
 }

@@ -23,7 +23,16 @@ func (n *Node) Ready() error {
 	if s := n.store.Status(); s.Err != nil {
 		return s.Err
 	}
-	return n.cluster.Ready()
+	if err := n.cluster.Ready(); err != nil {
+		return err
+	}
+	if !n.settled.Load() {
+		if !n.store.Settled() {
+			return errors.New("the policies of the log are being compiled")
+		}
+		n.settled.Store(true) // later changes find the earlier ones in force
+	}
+	return nil
 }
 
 // Done is closed when a front door broke and the node cannot go on: Err says why, and

@@ -193,7 +193,7 @@ func (e *entry) fits(sure int32, sc *choiceScratch) bool {
 // enforces, for the verdict, and the very first, where that is a shadow, beside it.
 func (d *domainPolicies) decide(key sipKey, c *Choice) {
 	sc := &c.scratch
-	entries := d.index.entries
+	entries := d.entries
 	if len(sc.matched) > 1 {
 		slices.Sort(sc.matched)
 	}

@@ -56,8 +56,8 @@ func TestGlob(t *testing.T) {
 // expression is a glob as a regular expression.
 func expression(glob string) *regexp.Regexp {
 	e := regexp.QuoteMeta(glob)
-	if strings.HasSuffix(e, `/\*\*`) {
-		e = strings.TrimSuffix(e, `/\*\*`) + "(/(?s:.*))?"
+	if bare, ok := strings.CutSuffix(e, `/\*\*`); ok {
+		e = bare + "(/(?s:.*))?"
 	}
 	e = strings.ReplaceAll(e, `\*\*`, "(?s:.*)")
 	return regexp.MustCompile("^(?:" + strings.ReplaceAll(e, `\*`, "[^/]*") + ")$")

@@ -85,8 +85,9 @@ func ParseRate(s string) (Rate, error) {
 func fractionRemedy(s, count, period string) string {
 	remedy := "write whole numbers over a longer period, as 1/2s for 0.5/s"
 	whole, frac, _ := strings.Cut(strings.ReplaceAll(count, ",", "."), ".")
-	number, unit := period, strings.TrimLeft(period, "0123456789")
-	if number = period[:len(period)-len(unit)]; number == "" {
+	unit := strings.TrimLeft(period, "0123456789")
+	number := period[:len(period)-len(unit)]
+	if number == "" {
 		number = "1"
 	}
 	if w, ok := words[unit]; ok && w.length > 0 {

@@ -25,18 +25,18 @@ type Simulation struct {
 
 // A SimulationResult is what a Simulation counted.
 type SimulationResult struct {
-	Requests      int64         `json:"requests"`
-	Allowed       int64         `json:"allowed"`
-	Denied        int64         `json:"denied"`
-	NoPolicy      int64         `json:"no_policy"`      // allowed because nothing enforces
-	Exempt        int64         `json:"exempt"`         // allowed because unlimited, and nothing else applied
-	UnknownDomain int64         `json:"unknown_domain"` // of those without a policy
-	Policies      []PolicyTally `json:"policies"`       // all, in the order of the snapshot
+	Requests      int64   `json:"requests"`
+	Allowed       int64   `json:"allowed"`
+	Denied        int64   `json:"denied"`
+	NoPolicy      int64   `json:"no_policy"`      // allowed because nothing enforces
+	Exempt        int64   `json:"exempt"`         // allowed because unlimited, and nothing else applied
+	UnknownDomain int64   `json:"unknown_domain"` // of those without a policy
+	Policies      []Tally `json:"policies"`       // all, in the order of the snapshot
 }
 
-// A PolicyTally is what one policy did. A request may be allowed by one policy and
+// A Tally is what one policy did. A request may be allowed by one policy and
 // denied by another.
-type PolicyTally struct {
+type Tally struct {
 	Domain   string     `json:"domain"`
 	Policy   string     `json:"policy"`
 	Mode     string     `json:"mode"`
@@ -167,10 +167,10 @@ func keyName(p *Policy, domain string, attributes []Attribute) string {
 // Result returns what was counted so far, with up to top keys a policy.
 func (s *Simulation) Result(top int) SimulationResult {
 	r := s.totals
-	r.Policies = make([]PolicyTally, len(s.tallies))
+	r.Policies = make([]Tally, len(s.tallies))
 	for i, t := range s.tallies {
 		p := s.snapshot.Policies[i]
-		r.Policies[i] = PolicyTally{Domain: p.Domain, Policy: p.Name, Mode: p.Mode.String()}
+		r.Policies[i] = Tally{Domain: p.Domain, Policy: p.Name, Mode: p.Mode.String()}
 		if t != nil {
 			out := &r.Policies[i]
 			out.Requests, out.Allowed, out.Denied, out.Busiest = t.requests, t.requests-t.denied, t.denied, t.keys.top(top)

@@ -32,7 +32,7 @@ func TestSimulation(t *testing.T) {
 		t.Errorf("%v, want %v", allowed, want)
 	}
 	got := sim.Result(1)
-	want := policy.SimulationResult{Requests: 9, Allowed: 7, Denied: 2, NoPolicy: 1, UnknownDomain: 1, Policies: []policy.PolicyTally{
+	want := policy.SimulationResult{Requests: 9, Allowed: 7, Denied: 2, NoPolicy: 1, UnknownDomain: 1, Policies: []policy.Tally{
 		{Domain: "shop", Policy: "per-client", Mode: "enforce", Requests: 8, Allowed: 6, Denied: 2, Busiest: []policy.KeyTally{{Key: "client=a", Requests: 6, Denied: 2}}},
 		{Domain: "shop", Policy: "all", Mode: "enforce", Requests: 8, Allowed: 8, Busiest: []policy.KeyTally{{Key: "(all)", Requests: 8}}},
 		// What per-client denies is not taken from the shadow, which refuses by itself.

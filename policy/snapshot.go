@@ -105,7 +105,7 @@ func (s *Snapshot) unchanged(d *Document, secret Secret) *domainPolicies {
 // compileDomain compiles one document.
 func compileDomain(d *Document, key sipKey) (*domainPolicies, Problems) {
 	c := &domainPolicies{name: d.Domain, doc: d, version: d.Version, sum: sha256.Sum256(d.Text), index: newIndex(d)}
-	warnings, problems := c.index.ties(d.File)
+	warnings, problems := c.ties(d.File)
 	if len(problems) > 0 {
 		return nil, problems
 	}

@@ -92,8 +92,8 @@ func (d *draft) replace(doc *policy.Document) {
 // version in force.
 func (s *Store) Plan(change *weirv1.ChangePolicies) (plan []policy.PlanEntry, warnings []string, err error) {
 	was := s.force.Load()
-	if v := change.GetIfVersion(); v != 0 && v != was.snapshot.Version {
-		return nil, nil, fmt.Errorf("plan: the policies are at version %d, not %d: %w", was.snapshot.Version, v, ErrStale)
+	if change.IfVersion != nil && change.GetIfVersion() != was.snapshot.Version {
+		return nil, nil, fmt.Errorf("plan: the policies are at version %d, not %d: %w", was.snapshot.Version, change.GetIfVersion(), ErrStale)
 	}
 	d, err := try(was, was.snapshot.Version+1, was.state.secret(), change)
 	if err != nil {

@@ -35,6 +35,7 @@ const (
 type group struct {
 	raft      *raft.Raft
 	transport *raft.NetworkTransport
+	logs      raft.LogStore
 	bolt      *raftboltdb.BoltStore // nil in memory
 }
 
@@ -68,6 +69,7 @@ func openGroup(cfg *Config, fsm raft.FSM) (opened *group, fresh bool, err error)
 	conf.SnapshotInterval, conf.SnapshotThreshold, conf.TrailingLogs = snapshotEvery, snapshotEntries, keptEntries
 	conf.ShutdownOnRemove = false // the store's owner closes it
 	conf.Logger = logger
+	g.logs = logs
 	r, err := raft.NewRaft(conf, fsm, logs, stable, snapshots, g.transport)
 	if err != nil {
 		return nil, false, fmt.Errorf("start raft: %w", err)
@@ -80,8 +82,8 @@ func openGroup(cfg *Config, fsm raft.FSM) (opened *group, fresh bool, err error)
 // openStores opens what raft keeps its log, its vote and its snapshots in.
 func (g *group) openStores(cfg *Config) (logs raft.LogStore, stable raft.StableStore, snapshots raft.SnapshotStore, err error) {
 	if cfg.Dir == nil {
-		mem := raft.NewInmemStore()
-		return mem, mem, raft.NewInmemSnapshotStore(), nil
+		mem, snapshots := raft.NewInmemStore(), raft.NewInmemSnapshotStore()
+		return snapshotLog{mem, snapshots}, mem, snapshots, nil
 	}
 	folder := filepath.Join(cfg.Dir.path, raftFolder)
 	if g.bolt, err = openBolt(filepath.Join(folder, logFile)); err != nil {
@@ -93,7 +95,30 @@ func (g *group) openStores(cfg *Config) (logs raft.LogStore, stable raft.StableS
 	if snapshots, err = raft.NewFileSnapshotStoreWithLogger(folder, keptSnapshots, newRaftLog(cfg.Log)); err != nil {
 		return nil, nil, nil, fmt.Errorf("open raft's snapshots in %s: %w", folder, err)
 	}
-	return logs, g.bolt, snapshots, nil
+	return snapshotLog{logs, snapshots}, g.bolt, snapshots, nil
+}
+
+// A snapshotLog knows also the entry that the newest snapshot ends with. A follower that
+// begins with a snapshot is asked whether it has that entry, by every append of the next
+// one. raft v1.8 looks for it in the log alone: where the answer to the first append is
+// lost it refuses the second, and is sent the same snapshot for ever.
+type snapshotLog struct {
+	raft.LogStore
+	snapshots raft.SnapshotStore
+}
+
+// GetLog reads an entry; of the snapshot's last one there are index and term only.
+func (l snapshotLog) GetLog(index uint64, entry *raft.Log) error {
+	err := l.LogStore.GetLog(index, entry)
+	if !errors.Is(err, raft.ErrLogNotFound) {
+		return err
+	}
+	newest, listErr := l.snapshots.List()
+	if listErr != nil || len(newest) == 0 || newest[0].Index != index {
+		return err
+	}
+	*entry = raft.Log{Index: index, Term: newest[0].Term, Type: raft.LogNoop}
+	return nil
 }
 
 func openBolt(path string) (store *raftboltdb.BoltStore, err error) {

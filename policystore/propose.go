@@ -267,7 +267,7 @@ func (s *Store) tryLeader(ctx context.Context, command []byte) (*weirv1.CommandR
 // although its answer was lost: the log then holds this very change after version
 // before.
 func (s *Store) afterDoubt(ctx context.Context, change *weirv1.ChangePolicies, refused *weirv1.CommandResult, before uint64) (*weirv1.CommandResult, error) {
-	if change.GetIfVersion() == 0 && !change.GetSeed() {
+	if change.IfVersion == nil && !change.GetSeed() {
 		return refused, nil // nothing an earlier try did can refuse it
 	}
 	if err := s.await(ctx, func() bool { return s.applied.Load().version >= refused.GetPolicyVersion() }); err != nil {
@@ -287,7 +287,7 @@ func (s *Store) afterDoubt(ctx context.Context, change *weirv1.ChangePolicies, r
 func (st *state) madeBy(made, asked *weirv1.ChangePolicies) (version uint64, same bool) {
 	version = made.GetDocuments()[0].GetVersion()
 	if made.GetActor() != asked.GetActor() || made.GetChangeReason() != asked.GetChangeReason() ||
-		made.GetIfVersion() != asked.GetIfVersion() || made.GetSeed() != asked.GetSeed() {
+		(made.IfVersion == nil) != (asked.IfVersion == nil) || made.GetIfVersion() != asked.GetIfVersion() || made.GetSeed() != asked.GetSeed() {
 		return 0, false
 	}
 	for _, d := range st.docs {

@@ -102,7 +102,7 @@ func (st *state) changePolicies(c *weirv1.ChangePolicies) *weirv1.CommandResult 
 		return refused
 	}
 	docs, version := slices.Clone(st.docs), st.version+1
-	changed := &weirv1.ChangePolicies{Actor: c.GetActor(), ChangeReason: c.GetChangeReason(), TimeNanos: c.GetTimeNanos(), Seed: c.GetSeed(), IfVersion: c.GetIfVersion()}
+	changed := &weirv1.ChangePolicies{Actor: c.GetActor(), ChangeReason: c.GetChangeReason(), TimeNanos: c.GetTimeNanos(), Seed: c.GetSeed(), IfVersion: c.IfVersion}
 	work := state{docs: docs}
 	for _, d := range c.GetDocuments() {
 		i, there := work.find(d.GetDomain())
@@ -136,7 +136,7 @@ func (st *state) checkChange(c *weirv1.ChangePolicies) *weirv1.CommandResult {
 		return st.refuse(codes.FailedPrecondition, "the cluster has no id yet: try again")
 	case c.GetSeed() && st.version > 0:
 		return st.refuse(codes.FailedPrecondition, "the cluster has policies already, version %d: a seed is for an empty one, use policy apply", st.version)
-	case c.GetIfVersion() != 0 && c.GetIfVersion() != st.version:
+	case c.IfVersion != nil && c.GetIfVersion() != st.version:
 		return st.refuse(codes.Aborted, "the policies are at version %d, not %d: read them again, then apply", st.version, c.GetIfVersion())
 	case len(c.GetActor()) > maxActor || len(c.GetChangeReason()) > maxReason:
 		return st.refuse(codes.InvalidArgument, "who and why have %d and %d bytes: at most %d and %d are kept", len(c.GetActor()), len(c.GetChangeReason()), maxActor, maxReason)

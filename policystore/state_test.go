@@ -58,7 +58,7 @@ func TestVersions(t *testing.T) {
 	pol := func(docs ...*weirv1.Document) []byte { return policiesEntry(t, change(docs...)) }
 	cas := func(v uint64, docs ...*weirv1.Document) []byte {
 		c := change(docs...)
-		c.IfVersion = v
+		c.IfVersion = &v
 		return policiesEntry(t, c)
 	}
 	seed := func(docs ...*weirv1.Document) []byte {
@@ -84,6 +84,8 @@ func TestVersions(t *testing.T) {
 		{"emptied though empty", [][]byte{founded, pol(b), pol(gone)}, 1, codes.OK, "b@1"},
 		{"if current", [][]byte{founded, pol(a), cas(1, b)}, 2, codes.OK, "a@1 b@2"},
 		{"if stale", [][]byte{founded, pol(a), cas(2, b)}, 1, codes.Aborted, "a@1"},
+		{"if nothing was ever applied", [][]byte{founded, cas(0, b)}, 1, codes.OK, "b@1"},
+		{"if nothing was, but something was", [][]byte{founded, pol(a), cas(0, b)}, 1, codes.Aborted, "a@1"},
 		{"seed", [][]byte{founded, seed(a)}, 1, codes.OK, "a@1"},
 		{"seed twice", [][]byte{founded, seed(a), seed(b)}, 1, codes.FailedPrecondition, "a@1"},
 		{"seed after all was emptied", [][]byte{founded, pol(a), pol(gone), seed(b)}, 2, codes.FailedPrecondition, ""},

@@ -211,6 +211,10 @@ func (s *Store) Policies() *policy.Snapshot { return s.force.Load().snapshot }
 // change them.
 func (s *Store) Documents() []*policy.Document { return s.force.Load().docs }
 
+// Settled reports whether the newest policies that were applied are in force, or have
+// failed to compile.
+func (s *Store) Settled() bool { return s.tried.Load() >= s.applied.Load().version }
+
 // ClusterID returns the cluster's id, empty before the first entry was applied here,
 // now or by an earlier process of the data directory.
 func (s *Store) ClusterID() string {

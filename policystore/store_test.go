@@ -198,7 +198,7 @@ func TestRefusals(t *testing.T) {
 	at := nodes[1]
 	at.mustApply(change(document("shop", "a")))
 	stale := change(document("shop", "b"))
-	stale.IfVersion = 7
+	stale.IfVersion = new(uint64(7))
 	seed := change(document("shop", "c"))
 	seed.Seed = true
 	for _, tt := range []struct {

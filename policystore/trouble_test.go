@@ -14,6 +14,8 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/hashicorp/raft"
+
 	weirv1 "github.com/weir-io/weir/proto/weir/v1"
 	"github.com/weir-io/weir/ring"
 )
@@ -111,7 +113,24 @@ func TestLaggingNodeGetsASnapshot(t *testing.T) {
 	// And a restart begins with that snapshot.
 	late.stop()
 	n.mustApply(change(document("shop", "b")))
-	agree(t, n, c.start("n2", late.path))
+	late = c.start("n2", late.path)
+	agree(t, n, late)
+
+	// Where the answer to the first entry behind the snapshot was lost, the leader asks
+	// about the snapshot's end once more.
+	newest, err := late.group.logs.(snapshotLog).snapshots.List()
+	if err != nil || len(newest) == 0 || newest[0].Index >= late.group.raft.LastIndex() {
+		t.Fatalf("snapshots %v, %v, and a log up to %d: the log must go on behind the snapshot", newest, err, late.group.raft.LastIndex())
+	}
+	n.stop()
+	var answer raft.AppendEntriesResponse
+	err = late.group.transport.AppendEntries("n2", raft.ServerAddress(late.addr), &raft.AppendEntriesRequest{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(n.id), Addr: []byte(n.addr)},
+		Term:      late.group.raft.CurrentTerm() + 1, PrevLogEntry: newest[0].Index, PrevLogTerm: newest[0].Term,
+	}, &answer)
+	if err != nil || !answer.Success {
+		t.Errorf("asked about the end of its snapshot it answers %+v, %v", answer, err)
+	}
 }
 
 func TestPoisonedDocumentKeepsTheLastGood(t *testing.T) {
@@ -172,7 +191,7 @@ func TestLostAnswerIsNoRefusal(t *testing.T) {
 	nodes := c.voters(3)
 	nodes[0].mustApply(change(document("shop", "a")))
 	for i, spoil := range []func(*weirv1.ChangePolicies){
-		func(ch *weirv1.ChangePolicies) { ch.IfVersion = 1 },
+		func(ch *weirv1.ChangePolicies) { ch.IfVersion = new(uint64(1)) },
 		func(*weirv1.ChangePolicies) {},
 	} {
 		agree(t, nodes...)
@@ -189,7 +208,7 @@ func TestLostAnswerIsNoRefusal(t *testing.T) {
 	agree(t, nodes...)
 	at.cfg.Forward = lossy(c)
 	ch := change(document("shop", "other"))
-	ch.IfVersion = 1
+	ch.IfVersion = new(uint64(1))
 	res, err := at.Apply(within(t, long), ch)
 	if err != nil || res.GetCode() != int32(codes.Aborted) {
 		t.Errorf("stale after a lost answer: %v, %v", res, err)
@@ -205,7 +224,7 @@ func TestPlan(t *testing.T) {
 		t.Errorf("plan %v, %v", plan, err)
 	}
 	stale := change(document("shop", "b"))
-	stale.IfVersion = 9
+	stale.IfVersion = new(uint64(9))
 	if _, _, err := n.Plan(stale); !errors.Is(err, ErrStale) {
 		t.Errorf("stale plan: %v", err)
 	}

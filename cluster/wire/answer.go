@@ -3,7 +3,6 @@ package wire
 import (
 	"fmt"
 	"math"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -246,7 +245,7 @@ func readStatus(b []byte, s *bucket.Status) error {
 				s.RetryAfter = duration(v.n - 1)
 			}
 		case 6:
-			s.Wait = time.Duration(duration(v.n))
+			s.Wait = duration(v.n)
 		case 7:
 			s.Receipt = v.n
 		case 8:

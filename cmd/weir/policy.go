@@ -77,10 +77,10 @@ func (f *fileArgs) documents(s *streams) ([]*weirv1.Document, error) {
 type applyCmd struct {
 	nodeFlags
 	fileArgs
-	Yes       bool   `short:"y" help:"Do not ask."`
-	DryRun    bool   `help:"Print the plan only."`
-	IfVersion uint64 `placeholder:"N" help:"Refuse unless this is the current policy version."`
-	Reason    string `placeholder:"TEXT" help:"Why, for the history."`
+	Yes       bool    `short:"y" help:"Do not ask."`
+	DryRun    bool    `help:"Print the plan only."`
+	IfVersion *uint64 `placeholder:"N" help:"Refuse unless this is the current policy version."`
+	Reason    string  `placeholder:"TEXT" help:"Why, for the history."`
 }
 
 // Help is shown by --help.
@@ -122,7 +122,7 @@ func (c *applyCmd) Run(ctx context.Context, s *streams) error {
 			return errors.New("nothing applied")
 		}
 	}
-	req.DryRun, req.IfVersion = false, plan.GetPolicyVersion()
+	req.DryRun, req.IfVersion = false, new(plan.GetPolicyVersion())
 	done, err := c.apply(ctx, req)
 	if err != nil {
 		return err

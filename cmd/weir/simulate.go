@@ -109,7 +109,7 @@ func (c *simulateCmd) simulate(ctx context.Context, s *streams, docs []*policy.D
 	}
 	r.logSummary, r.SimulationResult = log.summary(records), sim.Result(c.Top)
 	// Policies of other domains, and those that are off, cannot have applied.
-	r.Policies = slices.DeleteFunc(r.Policies, func(t policy.PolicyTally) bool {
+	r.Policies = slices.DeleteFunc(r.Policies, func(t policy.Tally) bool {
 		return t.Mode == policy.Off.String() || t.Domain != domain && t.Domain != policy.Global
 	})
 	return r, nil

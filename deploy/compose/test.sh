@@ -11,6 +11,7 @@
 # above), and 0 with a last line "skipped: ..." where no Docker engine answers.
 #
 # WEIR_IMAGE    what to build and start (weir:dev)
+# SKIPPED       the exit code in place of 0 where nothing could be tried
 # COMPOSE       the compose command (docker-compose, else docker compose)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -27,7 +28,7 @@ users=20            # so many that each node owns some
 
 step() { printf '== %s\n' "$*"; }
 fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
-skip() { printf 'skipped: %s\n' "$*"; exit 0; }
+skip() { printf 'skipped: %s\n' "$*"; exit "${SKIPPED:-0}"; }
 now() { local t=${EPOCHREALTIME/./}; echo "${t%???}"; } # in ms
 
 # -- what is needed ---------------------------------------------------------------
@@ -53,7 +54,7 @@ down() { compose down --volumes --remove-orphans --timeout 5 >/dev/null 2>&1; }
 finish() {
 	local code=$?
 	trap - EXIT
-	trap '' INT TERM # a second signal must not leave containers behind
+	trap '' INT TERM HUP PIPE # nothing may leave containers behind: no second signal, no reader that is gone
 	if ((code != 0)); then
 		echo "== what the nodes said"
 		compose ps || true
@@ -76,7 +77,7 @@ done
 
 trap finish EXIT
 trap 'exit 130' INT
-trap 'exit 143' TERM
+trap 'exit 143' TERM HUP
 
 # -- asking ---------------------------------------------------------------------------
 

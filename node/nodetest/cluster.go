@@ -94,14 +94,21 @@ func (c *Cluster) Join(id string) *Node {
 // ready.
 func (c *Cluster) Restart(old *Node) *Node {
 	c.t.Helper()
+	n := c.StartAgain(old)
+	c.waitReady(n)
+	return n
+}
+
+// StartAgain starts a stopped node again with its data directory. It may have to wait for
+// others to be ready.
+func (c *Cluster) StartAgain(old *Node) *Node {
+	c.t.Helper()
 	cfg := old.Config
 	cfg.Join = c.seeds()
 	if len(cfg.Join) == 0 {
 		cfg.Join = old.Config.Join
 	}
-	n := c.start(cfg)
-	c.waitReady(n)
-	return n
+	return c.start(cfg)
 }
 
 // seeds returns the gossip addresses of the running nodes.
@@ -167,7 +174,7 @@ func (c *Cluster) Leave(n *Node) {
 // Kill stops a node as a crash would.
 func (c *Cluster) Kill(n *Node) {
 	n.stopped = true
-	n.Node.Kill()
+	n.Kill()
 }
 
 // WaitReady waits until every running node is ready and the table of each names all

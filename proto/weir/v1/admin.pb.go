@@ -273,8 +273,9 @@ type ApplyPoliciesRequest struct {
 	Documents []*Document `protobuf:"bytes,1,rep,name=documents,proto3" json:"documents,omitempty"`
 	// Plan only.
 	DryRun bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	// Refuse with ABORTED unless this is the current policy version; 0 = any.
-	IfVersion uint64 `protobuf:"varint,3,opt,name=if_version,json=ifVersion,proto3" json:"if_version,omitempty"`
+	// Refused with ABORTED unless this is the current policy version; 0 is that of a
+	// cluster that never had policies. Unset = any.
+	IfVersion *uint64 `protobuf:"varint,3,opt,name=if_version,json=ifVersion,proto3,oneof" json:"if_version,omitempty"`
 	// Who asks, for the history.
 	Actor string `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
 	// Why, for the history.
@@ -328,8 +329,8 @@ func (x *ApplyPoliciesRequest) GetDryRun() bool {
 }
 
 func (x *ApplyPoliciesRequest) GetIfVersion() uint64 {
-	if x != nil {
-		return x.IfVersion
+	if x != nil && x.IfVersion != nil {
+		return *x.IfVersion
 	}
 	return 0
 }
@@ -1244,14 +1245,15 @@ const file_weir_v1_admin_proto_rawDesc = "" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\x04R\aversion\x12\x12\n" +
-	"\x04file\x18\x04 \x01(\tR\x04file\"\xba\x01\n" +
+	"\x04file\x18\x04 \x01(\tR\x04file\"\xce\x01\n" +
 	"\x14ApplyPoliciesRequest\x12/\n" +
 	"\tdocuments\x18\x01 \x03(\v2\x11.weir.v1.DocumentR\tdocuments\x12\x17\n" +
-	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x1d\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\"\n" +
 	"\n" +
-	"if_version\x18\x03 \x01(\x04R\tifVersion\x12\x14\n" +
+	"if_version\x18\x03 \x01(\x04H\x00R\tifVersion\x88\x01\x01\x12\x14\n" +
 	"\x05actor\x18\x04 \x01(\tR\x05actor\x12#\n" +
-	"\rchange_reason\x18\x05 \x01(\tR\fchangeReason\"\x82\x01\n" +
+	"\rchange_reason\x18\x05 \x01(\tR\fchangeReasonB\r\n" +
+	"\v_if_version\"\x82\x01\n" +
 	"\x15ApplyPoliciesResponse\x12%\n" +
 	"\x0epolicy_version\x18\x01 \x01(\x04R\rpolicyVersion\x12&\n" +
 	"\x04plan\x18\x02 \x03(\v2\x12.weir.v1.PlanEntryR\x04plan\x12\x1a\n" +
@@ -1416,6 +1418,7 @@ func file_weir_v1_admin_proto_init() {
 		return
 	}
 	file_weir_v1_limiter_proto_init()
+	file_weir_v1_admin_proto_msgTypes[1].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

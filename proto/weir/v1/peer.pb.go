@@ -1691,8 +1691,8 @@ type ChangePolicies struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The documents; an empty policy list empties a domain.
 	Documents []*Document `protobuf:"bytes,1,rep,name=documents,proto3" json:"documents,omitempty"`
-	// Refused unless this is the current version; 0 = any.
-	IfVersion uint64 `protobuf:"varint,2,opt,name=if_version,json=ifVersion,proto3" json:"if_version,omitempty"`
+	// Refused unless this is the current version; unset = any.
+	IfVersion *uint64 `protobuf:"varint,2,opt,name=if_version,json=ifVersion,proto3,oneof" json:"if_version,omitempty"`
 	// Who.
 	Actor string `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
 	// Why.
@@ -1743,8 +1743,8 @@ func (x *ChangePolicies) GetDocuments() []*Document {
 }
 
 func (x *ChangePolicies) GetIfVersion() uint64 {
-	if x != nil {
-		return x.IfVersion
+	if x != nil && x.IfVersion != nil {
+		return *x.IfVersion
 	}
 	return 0
 }
@@ -2055,16 +2055,17 @@ const file_weir_v1_peer_proto_rawDesc = "" +
 	"\vInitCluster\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x16\n" +
-	"\x06secret\x18\x02 \x01(\fR\x06secret\"\xce\x01\n" +
+	"\x06secret\x18\x02 \x01(\fR\x06secret\"\xe2\x01\n" +
 	"\x0eChangePolicies\x12/\n" +
-	"\tdocuments\x18\x01 \x03(\v2\x11.weir.v1.DocumentR\tdocuments\x12\x1d\n" +
+	"\tdocuments\x18\x01 \x03(\v2\x11.weir.v1.DocumentR\tdocuments\x12\"\n" +
 	"\n" +
-	"if_version\x18\x02 \x01(\x04R\tifVersion\x12\x14\n" +
+	"if_version\x18\x02 \x01(\x04H\x00R\tifVersion\x88\x01\x01\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\x12#\n" +
 	"\rchange_reason\x18\x04 \x01(\tR\fchangeReason\x12\x1d\n" +
 	"\n" +
 	"time_nanos\x18\x05 \x01(\x03R\ttimeNanos\x12\x12\n" +
-	"\x04seed\x18\x06 \x01(\bR\x04seed\"y\n" +
+	"\x04seed\x18\x06 \x01(\bR\x04seedB\r\n" +
+	"\v_if_version\"y\n" +
 	"\vChangeTable\x12\x1d\n" +
 	"\n" +
 	"from_epoch\x18\x01 \x01(\x04R\tfromEpoch\x12)\n" +
@@ -2183,6 +2184,7 @@ func file_weir_v1_peer_proto_init() {
 		(*Command_Policies)(nil),
 		(*Command_Table)(nil),
 	}
+	file_weir_v1_peer_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
