@@ -9,7 +9,7 @@ type Item struct {
 	Peek       bool  // say whether they fit, take nothing
 
 	Allowed bool  // set by Decide: every enforcing charge fits
-	Err     error // set by Decide: ErrShed, ErrStarting or a context error; nothing was decided
+	Err     error // set by Decide: ErrShed, ErrStarting, ErrTooMany or a context error; nothing was decided
 }
 
 // A Batch is items to decide together. Its slices are the caller's and are reused;

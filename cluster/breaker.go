@@ -25,19 +25,28 @@ type breaker struct {
 	missed   int       // in the window
 }
 
-// pass reports whether an item may be sent at now.
+// pass reports whether an item may be sent at now. While the breaker is open that is a
+// try, and the next comes retryEvery later.
 func (b *breaker) pass(now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.open {
-		return true
-	}
-	if now.Before(b.probe) {
+	if !b.passesLocked(now) {
 		return false
 	}
-	b.probe = now.Add(retryEvery)
+	if b.open {
+		b.probe = now.Add(retryEvery)
+	}
 	return true
 }
+
+// mayPass reports whether pass would.
+func (b *breaker) mayPass(now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.passesLocked(now)
+}
+
+func (b *breaker) passesLocked(now time.Time) bool { return !b.open || !now.Before(b.probe) }
 
 // note counts what became of items: how many were answered, or were waited for in vain.
 func (b *breaker) note(now time.Time, answered, missed int) {

@@ -113,56 +113,52 @@ func (f *forwarding) split(item int32, it *Item) {
 // decideShadow takes the shadow charges that waited for the verdict, where it allows,
 // else asks how they stand.
 func (f *forwarding) decideShadow() {
-	some := false
+	if !slices.ContainsFunc(f.parts, func(p part) bool { return p.state == deferred }) {
+		return
+	}
+	refused := map[int32]bool{} // items that are not allowed
+	for i := range f.parts {
+		if p := &f.parts[i]; !p.shadow && (p.state != decided || !p.allowed) {
+			refused[p.item] = true
+		}
+	}
 	for i := range f.parts {
 		p := &f.parts[i]
 		if p.state != deferred {
 			continue
 		}
-		some = true
-		p.state = undecided
-		for j := range f.parts {
-			if q := &f.parts[j]; q.item == p.item && !q.shadow && (q.state != decided || !q.allowed) {
-				p.kind = wire.Peek
-			}
+		if p.state = undecided; refused[p.item] {
+			p.kind = wire.Peek
 		}
 	}
-	if some {
-		f.route()
-		f.settle()
-	}
+	f.route()
+	f.settle()
 }
 
 // decideOwn decides the parts that are this node's own. Where it refuses one, the others
 // are only asked how they stand.
 func (f *forwarding) decideOwn(now int64) {
-	refused := false
+	var refused map[int32]bool // items, here
 	for i := range f.parts {
 		p := &f.parts[i]
 		if p.state != undecided || p.owner == ring.None || p.owner != f.view.self {
 			continue
 		}
-		f.decideHere(p, now)
-		refused = refused || !p.allowed
+		if f.decideHere(p, now); !p.allowed {
+			if refused == nil {
+				refused = map[int32]bool{}
+			}
+			refused[p.item] = true
+		}
 	}
-	if !refused {
+	if refused == nil {
 		return
 	}
 	for i := range f.parts {
-		p := &f.parts[i]
-		if p.state == undecided && p.kind == wire.Take && f.refusedHere(p.item) {
+		if p := &f.parts[i]; p.state == undecided && p.kind == wire.Take && refused[p.item] {
 			p.kind = wire.Peek
 		}
 	}
-}
-
-func (f *forwarding) refusedHere(item int32) bool {
-	for i := range f.parts {
-		if p := &f.parts[i]; p.item == item && p.state == decided && !p.allowed {
-			return true
-		}
-	}
-	return false
 }
 
 // settle has fail modes decide what no owner did. What they ask of other members' rights
@@ -216,6 +212,10 @@ func (f *forwarding) merge(b *Batch) {
 		it.Allowed = true
 		for end = first; end < len(f.parts) && f.parts[end].item == f.parts[first].item; end++ {
 			p := &f.parts[end]
+			if p.state == failed && p.shadow { // it stands in nobody's way
+				p.state, p.statuses = decided, make([]bucket.Status, p.end-p.first)
+				refuse(f.chargesOf(p), p.statuses)
+			}
 			it.Allowed = it.Allowed && p.state == decided && (p.allowed || p.shadow)
 			if p.state == failed && it.Err == nil {
 				it.Err = p.err
@@ -242,8 +242,8 @@ func (f *forwarding) merge(b *Batch) {
 	}
 }
 
-// refund gives back what parts took. It waits for the answers, not longer than the
-// caller does, so that who was refused finds nothing consumed when it asks again. A
+// refund gives back what parts took. It waits one hop's time for the answers, so that who
+// was refused finds nothing consumed when it asks again, and still hears of it in time. A
 // refund on its way goes on without anybody waiting for it.
 func (f *forwarding) refund(parts []int) {
 	if len(parts) == 0 {
@@ -263,12 +263,14 @@ func (f *forwarding) refund(parts []int) {
 		}
 	}
 	calls := f.gather()
+	ctx, cancel := context.WithTimeout(f.ctx, f.hop(time.Now()))
+	defer cancel()
 	for _, pc := range calls {
 		pc.call.until = time.Now().Add(f.node.forwardTimeout)
-		pc.sent = pc.peer.out.put(f.ctx, pc.call)
 	}
+	f.send(ctx, calls)
 	for _, pc := range calls {
-		if pc.sent && pc.call.wait(f.ctx, pc.call.until) {
+		if pc.sent && pc.call.wait(ctx, pc.call.until) {
 			for i := range pc.call.items {
 				f.take(int(pc.call.items[i].part), pc.call, &pc.call.items[i])
 			}

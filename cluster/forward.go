@@ -20,6 +20,7 @@ type forwarding struct {
 	charges []bucket.Charge // of the batch
 	parts   []part
 	order   []int32 // places in charges, part after part
+	late    bool    // a table was waited for in vain: the next item does not wait again
 }
 
 // A partState is how far a part has come.
@@ -38,7 +39,7 @@ type part struct {
 	item        int32
 	first, end  int32 // its charges are forwarding.order[first:end]
 	kind        wire.Kind
-	owner       int16 // place in the view it was split by
+	owner       int16 // place in the view it was split by; none once it was turned
 	state       partState
 	shadow      bool // charges that deny nothing, apart from those that do
 	onYourRight bool
@@ -95,11 +96,28 @@ func (f *forwarding) route() {
 		if len(calls) == 0 {
 			return
 		}
-		for _, pc := range calls {
-			pc.sent = pc.peer.out.put(f.ctx, pc.call)
-		}
+		f.send(f.ctx, calls)
 		for _, pc := range calls {
 			f.await(pc)
+		}
+	}
+}
+
+// send queues calls. Those that must wait for room come last: a peer whose queue is full
+// holds up nobody but its own.
+func (f *forwarding) send(ctx context.Context, calls []*peerCall) {
+	waiting := 0
+	for _, pc := range calls {
+		if pc.sent = pc.peer.out.tryPut(pc.call); !pc.sent {
+			waiting++
+		}
+	}
+	if waiting == 0 {
+		return
+	}
+	for _, pc := range calls {
+		if !pc.sent {
+			pc.sent = pc.peer.out.put(ctx, pc.call)
 		}
 	}
 }
@@ -124,6 +142,10 @@ func (f *forwarding) gather() []*peerCall {
 			continue
 		}
 		p := &f.parts[i]
+		if p.end-p.first > wire.MaxLimits {
+			p.state, p.err = failed, ErrTooMany
+			continue
+		}
 		pc := newest[to]
 		if pc == nil || len(pc.call.charges) >= wire.MaxCharges {
 			pc = &peerCall{peer: to, call: newCall()}
@@ -203,15 +225,17 @@ func (f *forwarding) follow(i int, v *view) {
 	if len(leave) > 0 {
 		copy(f.order[p.first:], stay)
 		copy(f.order[int(p.first)+len(stay):], leave)
-		rest := part{item: p.item, kind: p.kind, shadow: p.shadow, epoch: p.epoch, redirects: p.redirects - 1, first: p.first + int32(len(stay)), end: p.end}
+		rest := *p
+		rest.redirects--
+		rest.first += int32(len(stay))
 		p.end = rest.first
 		f.parts = append(f.parts, rest)
 		f.follow(len(f.parts)-1, v)
 		p = &f.parts[i]
 	}
+	p.owner, p.peer = ring.None, nil
 	switch owner {
 	case ring.None:
-		p.peer = nil
 	case v.self:
 		f.decideHere(p, f.node.clock.Now())
 	default:
@@ -318,17 +342,19 @@ func (f *forwarding) redirect(i int, it *callItem) {
 	p := &f.parts[i]
 	v := f.node.view.Load()
 	place := v.find(it.owner)
-	if v.table.Epoch < it.epoch && (place == ring.None || place == v.self || v.peers[place] == nil || f.scattered(p)) {
+	if v.table.Epoch < it.epoch && !f.late && (place == ring.None || place == v.self || v.peers[place] == nil || f.scattered(p)) {
 		ctx, cancel := context.WithTimeout(f.ctx, min(catchUpTime, f.hop(time.Now())))
 		f.node.awaitEpoch(ctx, it.epoch)
 		cancel()
 		v = f.node.view.Load()
+		f.late = v.table.Epoch < it.epoch
+		place = v.find(it.owner)
 	}
 	p.state = undecided
 	if v.table.Epoch >= it.epoch {
 		was := p.peer
 		f.follow(i, v)
-		if p = &f.parts[i]; p.state == undecided && p.peer == was {
+		if p = &f.parts[i]; p.state == undecided && p.peer == was && v.table.Epoch == it.epoch {
 			p.state = unanswered // it said that it is not the owner, and knows no better than we do
 		}
 		return

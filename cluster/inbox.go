@@ -30,9 +30,9 @@ type inbox struct {
 type received struct {
 	number uint64
 	until  time.Duration // when it may be forgotten, since the process began
-	left   int           // items without an answer
 	parts  [][]byte
 	out    *outlet // of the stream it came on last
+	gone   bool    // forgotten: what comes of it is sent, and not kept
 }
 
 // An outlet is where answers of one stream go.
@@ -56,10 +56,9 @@ const (
 	isStale             // it may have been decided: nobody knows
 )
 
-// begin notes a frame of so many items, which waits for its answers until a time, and
-// says what must be done with it. Of a known frame it returns the answers so far; those
-// to come go to out.
-func (b *inbox) begin(number, done uint64, items int, now, until time.Duration, out *outlet) (*received, fate, [][]byte) {
+// begin notes a frame, which waits for its answers until a time, and says what must be
+// done with it. Of a known frame it returns the answers so far; those to come go to out.
+func (b *inbox) begin(number, done uint64, now, until time.Duration, out *outlet) (*received, fate, [][]byte) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.forget(done, now)
@@ -72,18 +71,19 @@ func (b *inbox) begin(number, done uint64, items int, now, until time.Duration, 
 			return r, isKnown, slices.Clone(r.parts)
 		}
 	}
-	r := &received{number: number, until: until + rememberTime, left: items, out: out}
+	r := &received{number: number, until: until + rememberTime, out: out}
 	b.frames = append(b.frames, r)
 	return r, isNew, nil
 }
 
-// add notes a part of a frame's answer, for so many items, and returns where to send it.
-func (b *inbox) add(r *received, part []byte, items int) *outlet {
+// add notes a part of a frame's answer and returns where to send it.
+func (b *inbox) add(r *received, part []byte) *outlet {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r.parts = append(r.parts, part)
-	r.left -= items
-	b.bytes += len(part)
+	if !r.gone {
+		r.parts = append(r.parts, part)
+		b.bytes += len(part)
+	}
 	return r.out
 }
 
@@ -104,7 +104,7 @@ func (b *inbox) forget(done uint64, now time.Duration) {
 }
 
 func (b *inbox) drop(r *received) {
-	b.forgotten = max(b.forgotten, r.number)
+	b.forgotten, r.gone = max(b.forgotten, r.number), true
 	for _, part := range r.parts {
 		b.bytes -= len(part)
 	}
@@ -158,16 +158,17 @@ type bootInbox struct {
 // maxInboxes bounds how many senders are remembered that have no stream open.
 const maxInboxes = 4096
 
-// open returns the inbox of a sender's process for one more stream, nil where a newer
-// process of that node is known.
+// open returns the inbox of a sender's process for one more stream, nil while a newer
+// process of that node has one open. Without one the older may be the newer: a node whose
+// data was lost counts its boots anew.
 func (s *inboxes) open(id string, boot uint64) *bootInbox {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.byID[id]
 	switch {
-	case b != nil && b.boot > boot:
+	case b != nil && b.boot > boot && b.streams > 0:
 		return nil
-	case b == nil || b.boot < boot:
+	case b == nil || b.boot != boot:
 		if s.byID == nil {
 			s.byID = map[string]*bootInbox{}
 		}

@@ -25,13 +25,19 @@ func (n *Node) Reset(ctx context.Context, charges []bucket.Charge) error {
 // Release frees permits at their owners and returns how many were held. Those that this
 // node gave on its own right, while an owner was out of reach, are freed here.
 func (n *Node) Release(ctx context.Context, permits []Permit) (int, error) {
-	charges, receipts := make([]bucket.Charge, len(permits)), make([]uint64, len(permits))
+	charges, receipts := make([]bucket.Charge, 0, len(permits)), make([]uint64, 0, len(permits))
 	own := 0
 	now := n.clock.Now()
-	for i, p := range permits {
-		charges[i] = bucket.Charge{Hash: p.Hash, Rule: releaseRule(p.Limit)}
-		receipts[i] = p.Receipt
-		own += int(n.rights.Release(now, &charges[i], p.Receipt))
+	for _, p := range permits {
+		c := bucket.Charge{Hash: p.Hash, Rule: releaseRule(p.Limit)}
+		if here := n.rights.Release(now, &c, p.Receipt); here > 0 {
+			own += int(here)
+			continue
+		}
+		charges, receipts = append(charges, c), append(receipts, p.Receipt)
+	}
+	if len(charges) == 0 {
+		return own, nil
 	}
 	released, err := n.forEach(ctx, wire.Release, charges, receipts)
 	return own + int(released), err

@@ -14,6 +14,7 @@ import (
 
 	"github.com/weir-io/weir/bucket"
 	"github.com/weir-io/weir/clock"
+	"github.com/weir-io/weir/cluster/wire"
 	"github.com/weir-io/weir/ring"
 )
 
@@ -22,6 +23,9 @@ var (
 	ErrStarting = errors.New("cluster: no table yet: the node is starting")
 	// ErrShed is set on items for which a queue had no room. It is safe to retry.
 	ErrShed = errors.New("cluster: overloaded: the queue to the owner is full")
+	// ErrTooMany is set on items of which one owner elsewhere is to decide more charges than
+	// a frame has room for limits.
+	ErrTooMany = fmt.Errorf("cluster: more than %d charges of one request are another node's", wire.MaxLimits)
 	// ErrUnreached is returned by Reset and Release when an owner is out of reach. It is
 	// safe to retry.
 	ErrUnreached = errors.New("cluster: the owner of the key does not answer")

@@ -72,14 +72,29 @@ func (o *outbox) poke() {
 // put queues a call. It waits for room until ctx or the call's time ends and reports
 // whether it found some.
 func (o *outbox) put(ctx context.Context, c *call) bool {
-	n := min(int64(len(c.charges)), maxQueued)
-	if !o.room.TryAcquire(n) {
-		ctx, cancel := context.WithDeadline(ctx, c.until)
-		defer cancel()
-		if o.room.Acquire(ctx, n) != nil {
-			return false
-		}
+	ctx, cancel := context.WithDeadline(ctx, c.until)
+	defer cancel()
+	if o.room.Acquire(ctx, roomOf(c)) != nil {
+		return false
 	}
+	o.enqueue(c)
+	return true
+}
+
+// tryPut queues a call where there is room now, and reports whether there was.
+func (o *outbox) tryPut(c *call) bool {
+	if !o.room.TryAcquire(roomOf(c)) {
+		return false
+	}
+	o.enqueue(c)
+	return true
+}
+
+// roomOf returns the room that a call takes; one that is larger than all of it takes all.
+func roomOf(c *call) int64 { return min(int64(len(c.charges)), maxQueued) }
+
+// enqueue appends a call that has room. A closed outbox answers it with silence.
+func (o *outbox) enqueue(c *call) {
 	o.mu.Lock()
 	closed := o.closed
 	if !closed {
@@ -87,14 +102,13 @@ func (o *outbox) put(ctx context.Context, c *call) bool {
 	}
 	o.mu.Unlock()
 	if closed {
-		o.room.Release(n)
+		o.room.Release(roomOf(c))
 		for i := range c.items {
 			c.lose(int32(i))
 		}
-		return true
+		return
 	}
 	o.poke()
-	return true
 }
 
 // size returns how many charges wait.

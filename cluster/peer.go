@@ -138,8 +138,12 @@ func (p *peer) silent() bool {
 	return s != nil && !s.Answers
 }
 
-// reachable reports whether an item may be sent to the peer now.
+// reachable reports whether an item may be sent to the peer now. Where its breaker is
+// open, the one who is told so is the one that tries.
 func (p *peer) reachable(now time.Time) bool { return !p.silent() && p.breaker.pass(now) }
+
+// mayReach reports what reachable would, and leaves the try to others.
+func (p *peer) mayReach(now time.Time) bool { return !p.silent() && p.breaker.mayPass(now) }
 
 // pingAll pings until ctx ends. A connection begins with a handshake, and begins anew
 // after an error: another process may answer there.

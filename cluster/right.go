@@ -22,13 +22,13 @@ func rightOf(v *view, place int16, c *bucket.Charge) int64 {
 }
 
 // onRights returns charges that ask for the rights of the member at place instead of the
-// whole limits, and the first that it has no right for, -1 for none.
+// whole limits, and the first enforcing one that it has no right for, -1 for none.
 func (n *Node) onRights(v *view, place int16, charges []bucket.Charge) (rights []bucket.Charge, none int) {
 	rights, none = make([]bucket.Charge, len(charges)), -1
 	for i := range charges {
 		c := &charges[i]
 		right := rightOf(v, place, c)
-		if right == 0 && c.Rule.Limit.Most() > 0 && none < 0 {
+		if right == 0 && c.Rule.Limit.Most() > 0 && none < 0 && !c.Shadow {
 			none = i
 		}
 		rights[i] = *c
@@ -38,15 +38,15 @@ func (n *Node) onRights(v *view, place int16, charges []bucket.Charge) (rights [
 }
 
 // answerOnRight decides an item that asks for this node's right.
-func (n *Node) answerOnRight(v *view, now int64, kind wire.Kind, charges []bucket.Charge, statuses []bucket.Status) wire.Answer {
-	if v.self == ring.None || kind != wire.Take && kind != wire.Peek {
+func (n *Node) answerOnRight(v *view, now int64, kind wire.Kind, charges []bucket.Charge, receipts []uint64, statuses []bucket.Status) wire.Answer {
+	if v.self == ring.None || kind > wire.Refund {
 		return wire.Answer{Outcome: wire.NoRight}
 	}
 	rights, none := n.onRights(v, v.self, charges)
 	if none >= 0 {
 		return wire.Answer{Outcome: wire.NoRight}
 	}
-	a := decideItem(n.rights, now, kind, rights, nil, statuses)
+	a := decideItem(n.rights, now, kind, rights, receipts, statuses)
 	onRight(charges, statuses)
 	return a
 }
@@ -125,7 +125,7 @@ func (n *Node) memberWithRight(v *view, c *bucket.Charge) int16 {
 		if rightOf(v, place, c) == 0 {
 			return ring.None // higher ranks have none either
 		}
-		if p := v.peers[place]; place != v.self && p != nil && p.reachable(now) {
+		if p := v.peers[place]; place != v.self && p != nil && p.mayReach(now) {
 			return place
 		}
 	}

@@ -133,7 +133,7 @@ func (s *sender) sendNext(stream grpc.ClientStream) (wait time.Duration, err err
 	}
 	f.raw = s.enc.Append(nil, &wire.Header{Number: f.number, Done: s.out.done(), Epoch: epoch, Hop: hop, Sent: now.Sub(s.since)})
 	s.observe(len(f.refs))
-	return f.until.Sub(now), stream.SendMsg(&raw{f.raw})
+	return max(f.until.Sub(now), time.Millisecond), stream.SendMsg(&raw{f.raw})
 }
 
 // pause waits until woken, at most wait where it is not 0.

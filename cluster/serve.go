@@ -115,7 +115,7 @@ func (s *frameServer) serve(f *wire.Frame) (kept bool, err error) {
 	n := s.node
 	now := time.Since(n.began)
 	age := s.box.age(f.Sent, now)
-	r, fate, parts := s.box.begin(f.Number, f.Done, len(f.Items), now, now+f.Hop, s.out)
+	r, fate, parts := s.box.begin(f.Number, f.Done, now, now+f.Hop, s.out)
 	v := n.view.Load()
 	switch fate {
 	case isStale:
@@ -131,7 +131,6 @@ func (s *frameServer) serve(f *wire.Frame) (kept bool, err error) {
 	part := wire.AppendPart(make([]byte, 0, 16+32*len(f.Charges)), f.Number, v.table.Epoch)
 	s.places = s.places[:0]
 	at := n.clock.Now()
-	answered := 0
 	for i := range f.Items {
 		a, wait := s.answer(v, at, f, &f.Items[i], age)
 		if wait {
@@ -140,14 +139,12 @@ func (s *frameServer) serve(f *wire.Frame) (kept bool, err error) {
 		}
 		a.Place = uint32(i)
 		part = wire.AppendAnswer(part, &a)
-		answered++
 	}
 	if len(s.places) > 0 {
 		kept = s.count.enter(maxWaiting)
 		if !kept {
 			for _, p := range s.places {
 				part = wire.AppendAnswer(part, &wire.Answer{Place: p, Outcome: wire.Behind})
-				answered++
 			}
 		}
 	}
@@ -155,18 +152,17 @@ func (s *frameServer) serve(f *wire.Frame) (kept bool, err error) {
 		waiting := &frameServer{node: n, box: s.box, ctx: s.ctx, places: slices.Clone(s.places)}
 		s.waiting.Go(func() {
 			defer s.count.leave()
-			waiting.serveLater(f, r)
+			waiting.serveLater(f, r, age, now)
 		})
 	}
-	if answered == 0 && len(f.Items) > 0 {
-		return kept, nil
-	}
-	return kept, s.box.add(r, part, answered).send(part)
+	// A part without answers tells the sender, too, that the next frame may come: it may
+	// be of items that need not wait.
+	return kept, s.box.add(r, part).send(part)
 }
 
 // serveLater answers the items at s.places once the table of their sender is here, or its
-// time is over.
-func (s *frameServer) serveLater(f *wire.Frame, r *received) {
+// time is over. age is that of the frame when it came.
+func (s *frameServer) serveLater(f *wire.Frame, r *received, age, came time.Duration) {
 	n := s.node
 	ctx, cancel := context.WithTimeout(s.ctx, min(catchUpTime, time.Duration(catchUpShare*float64(f.Hop))))
 	defer cancel()
@@ -174,15 +170,16 @@ func (s *frameServer) serveLater(f *wire.Frame, r *received) {
 	v := n.view.Load()
 	part := wire.AppendPart(nil, f.Number, v.table.Epoch)
 	at := n.clock.Now()
+	age += time.Since(n.began) - came // some may have had less time than the frame
 	for _, p := range s.places {
-		a, wait := s.answer(v, at, f, &f.Items[p], 0)
+		a, wait := s.answer(v, at, f, &f.Items[p], age)
 		if wait {
 			a = wire.Answer{Outcome: wire.Behind}
 		}
 		a.Place = p
 		part = wire.AppendAnswer(part, &a)
 	}
-	_ = s.box.add(r, part, len(s.places)).send(part) // the stream's end is its reader's to see
+	_ = s.box.add(r, part).send(part) // the stream's end is its reader's to see
 }
 
 // all answers every item of a frame alike.
@@ -206,7 +203,7 @@ func (s *frameServer) answer(v *view, now int64, f *wire.Frame, it *wire.Item, a
 	}
 	statuses := s.statuses[:len(charges)]
 	if it.OnYourRight {
-		return s.node.answerOnRight(v, now, it.Kind, charges, statuses), false
+		return s.node.answerOnRight(v, now, it.Kind, charges, receipts, statuses), false
 	}
 	for i := range charges {
 		p := charges[i].Hash.Partition()

@@ -194,6 +194,36 @@ func TestAnswersComeInParts(t *testing.T) {
 	}
 }
 
+// A frame of which every item waits makes way for the next one at once; an item whose own
+// time is over when the table comes is not decided any more.
+func TestFrameOfItemsThatWait(t *testing.T) {
+	members := startMembers(t, 1)
+	route(t, members, tableOf(1, members, func(int) int { return int(ring.None) }))
+	s := meetStranger(t, members[0])
+	one := charge(keyAt(1, 1), window(10, 1, bucket.FailLocal))
+	h := s.header(1)
+	h.Epoch = 2
+	const own = 20 * time.Millisecond
+	s.enc.Begin()
+	s.enc.Add(wire.Take, false, own, []bucket.Charge{one}, nil)
+	if err := s.stream.SendMsg(&raw{s.enc.Append(nil, &h)}); err != nil {
+		t.Fatal(err)
+	}
+	if n, outcomes, _ := s.next(); n != 1 || len(outcomes) != 0 {
+		t.Errorf("the first part is of frame %d: %v, want none of frame 1", n, outcomes)
+	}
+	over := time.NewTimer(2 * own)
+	defer over.Stop()
+	<-over.C
+	members[0].TableApplied(tableOf(2, members, func(int) int { return 0 }))
+	if _, outcomes, _ := s.next(); outcomes[0] != wire.Late && outcomes[0] != wire.Behind {
+		t.Errorf("the item that nobody waits for: %v, want late", outcomes)
+	}
+	if got := remaining(members[0], one); got != 10 {
+		t.Errorf("%d remain, want 10", got)
+	}
+}
+
 // Streams that do not begin as they must, and frames that cannot be read, end the stream
 // and change nothing.
 func TestBrokenStreams(t *testing.T) {

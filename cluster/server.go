@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -24,12 +25,15 @@ const (
 	maxPeerHeader  = 16 << 10
 	peerHandshake  = 5 * time.Second
 	minPeerPing    = 10 * time.Second
+	peerIdle       = 10 * time.Second // a connection silent for so long is pinged
+	peerPingTime   = 5 * time.Second  // without an answer it is closed, and its streams end
 )
 
 // A server answers peers. It is never registered where clients come in.
 type server struct {
 	weirv1.UnimplementedPeerServer
-	node *Node
+	node    *Node
+	refused refusals
 }
 
 var _ weirv1.PeerServer = (*server)(nil)
@@ -42,6 +46,7 @@ func newServer(n *Node) *grpc.Server {
 		grpc.ConnectionTimeout(peerHandshake),
 		grpc.InitialWindowSize(maxWindow), grpc.InitialConnWindowSize(maxWindow),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: minPeerPing, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: peerIdle, Timeout: peerPingTime}),
 		grpc.WaitForHandlers(true),
 	)
 	desc := weirv1.Peer_ServiceDesc
@@ -87,10 +92,38 @@ func (s *server) Hello(_ context.Context, in *weirv1.HelloRequest) (*weirv1.Hell
 		why = fmt.Sprintf("%s is of cluster %s, %s of cluster %s: check --join, or give the node an empty --data-dir", sender, in.GetClusterId(), n.cfg.Self.ID, mine.GetClusterId())
 	}
 	if why != "" {
-		n.log.Warn("peer refused", "peer", sender, "reason", why)
+		if s.refused.news(why, time.Now()) {
+			n.log.Warn("peer refused", "peer", sender, "reason", why)
+		}
 		return nil, status.Error(codes.FailedPrecondition, why)
 	}
 	return &weirv1.HelloResponse{Receiver: mine.GetSender(), ClusterId: mine.GetClusterId()}, nil
+}
+
+// A node that is refused greets again several times a second: it is said once a minute.
+const (
+	refusedAgain = time.Minute
+	maxRefusals  = 64 // reasons to remember
+)
+
+// refusals are when peers were refused and why, lately.
+type refusals struct {
+	mu   sync.Mutex
+	said map[string]time.Time // guarded by mu
+}
+
+// news reports whether a reason is to be said at now, and remembers that it was.
+func (r *refusals) news(why string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if said, ok := r.said[why]; ok && now.Sub(said) < refusedAgain {
+		return false
+	}
+	if r.said == nil || len(r.said) >= maxRefusals {
+		r.said = map[string]time.Time{}
+	}
+	r.said[why] = now
+	return true
 }
 
 // Ping tells that this node lives.

@@ -27,25 +27,33 @@ func (v *view) find(id string) int16 { return int16(v.table.Find(id)) }
 func (n *Node) Table() *ring.Table { return n.view.Load().table }
 
 // TableApplied makes t the table the node routes by. The log calls it with every
-// table in its order; rows gained and lost start empty. It does not block.
+// table in its order, one at a time; rows gained and lost start empty. It does not block.
 func (n *Node) TableApplied(t *ring.Table) {
-	n.mu.Lock()
 	was := n.view.Load()
 	v := &view{table: t, self: ring.None}
 	if at := t.Find(n.cfg.Self.ID); at >= 0 && t.Members[at].Boot == n.cfg.Self.Boot {
 		v.self = int16(at)
 	}
+	// Once v is stored checks are decided by it: what they take of a row that came must
+	// not be wiped, what they took of one that goes is.
+	n.clearGained(was, v)
+	n.mu.Lock()
 	n.meetLocked(v)
 	n.view.Store(v)
 	n.mu.Unlock()
-	for p := range ring.Partitions {
-		if was.ownsPartition(p) != v.ownsPartition(p) {
-			n.store.Clear(p)
-		}
-	}
+	n.clearGained(v, was)
 	n.tables.send()
 	n.changed()
 	n.log.Info("table applied", "epoch", t.Epoch, "members", len(t.Members), "owned", owned(v))
+}
+
+// clearGained empties the rows that are this node's by a view and were not by another.
+func (n *Node) clearGained(was, now *view) {
+	for p := range ring.Partitions {
+		if now.ownsPartition(p) && !was.ownsPartition(p) {
+			n.store.Clear(p)
+		}
+	}
 }
 
 func owned(v *view) (rows int) {
@@ -90,8 +98,10 @@ func (n *Node) followGossip(ctx context.Context) {
 }
 
 // meetLocked makes the peers of this node those that the table lists or gossip hears, and
-// fills in v.peers. Where the two differ on a node, its newer process counts. mu is held.
+// fills in v.peers. Where the two differ on a node, its newer process counts. A node that
+// is closed has none. mu is held.
 func (n *Node) meetLocked(v *view) {
+	v.peers = make([]*peer, len(v.table.Members))
 	if n.closed {
 		return
 	}
@@ -126,7 +136,6 @@ func (n *Node) meetLocked(v *view) {
 		}
 	}
 	n.peers = peers
-	v.peers = make([]*peer, len(v.table.Members))
 	for i, m := range v.table.Members {
 		v.peers[i] = peers[m.ID]
 	}

@@ -46,6 +46,9 @@ func Config(t testing.TB, id string) node.Config {
 	cfg.GRPCAddr, cfg.PeerAddr, cfg.HTTPAddr, cfg.GossipAddr = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.DataDir = t.TempDir()
 	cfg.BucketMemory = 64 << 20
+	// All nodes of a test share one process, and the machine with other tests: an owner
+	// that gets no CPU for a quarter of a second is not what they are about.
+	cfg.ForwardTimeout = 2 * time.Second
 	cfg.Logger = slog.New(slog.NewTextHandler(writer{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	return cfg
 }
