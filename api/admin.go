@@ -57,8 +57,9 @@ var _ weirv1.AdminServer = (*Admin)(nil)
 // NewAdmin returns an Admin for both doors.
 func NewAdmin(cfg AdminConfig) *Admin { return &Admin{cfg: cfg} }
 
-// writeTimeout bounds a change: without a leader it fails by then.
-const writeTimeout = 2 * time.Second
+// writeTimeout bounds a change. Without a leader the log itself gives up within 2 s; a
+// leader that is there is given time to compile a hundred thousand policies.
+const writeTimeout = 30 * time.Second
 
 // ApplyPolicies plans a change and makes it, unless only the plan is wanted.
 func (a *Admin) ApplyPolicies(ctx context.Context, in *weirv1.ApplyPoliciesRequest) (*weirv1.ApplyPoliciesResponse, error) {

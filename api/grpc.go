@@ -34,9 +34,11 @@ type GRPC struct {
 	server  *grpc.Server
 	health  *health.Server
 
-	draining chan struct{} // closed by Shutdown: streams end
-	drain    sync.Once
+	draining chan struct{}  // closed by Shutdown: streams end
 	wg       sync.WaitGroup // readers of streams and the watch of health
+
+	mu   sync.Mutex
+	shut bool // guarded by mu: Shutdown has begun
 }
 
 // Limits of a connection. What a client may cost before it has said anything is small.
@@ -75,7 +77,11 @@ func NewGRPC(cfg GRPCConfig) *GRPC {
 
 // Serve answers calls that come in through l until Shutdown, and closes l.
 func (g *GRPC) Serve(l net.Listener) error {
-	g.wg.Go(g.watchHealth)
+	g.mu.Lock()
+	if !g.shut { // else Shutdown may wait already
+		g.wg.Go(g.watchHealth)
+	}
+	g.mu.Unlock()
 	if err := g.server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve gRPC at %s: %w", l.Addr(), err)
 	}
@@ -85,7 +91,12 @@ func (g *GRPC) Serve(l net.Listener) error {
 // Shutdown stops taking calls, sends clients on, and returns when what was taken is
 // answered. What is in flight when ctx ends is cut short.
 func (g *GRPC) Shutdown(ctx context.Context) error {
-	g.drain.Do(func() { close(g.draining) })
+	g.mu.Lock()
+	if !g.shut {
+		g.shut = true
+		close(g.draining)
+	}
+	g.mu.Unlock()
 	g.health.Shutdown()
 	done := make(chan struct{})
 	go func() {

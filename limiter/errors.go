@@ -39,6 +39,8 @@ func undecided(err error) *Error {
 	switch {
 	case errors.Is(err, cluster.ErrShed), errors.Is(err, cluster.ErrStarting):
 		return &Error{Code: Shed, Message: err.Error() + ": try again soon, or ask another node"}
+	case errors.Is(err, cluster.ErrTooMany):
+		return &Error{Code: InvalidArgument, Message: err.Error() + ": have fewer policies apply to one request"}
 	case errors.Is(err, context.DeadlineExceeded):
 		return &Error{Code: DeadlineExceeded, Message: "the deadline of the check was over before its owner answered: give it more time, or retry"}
 	case errors.Is(err, context.Canceled):

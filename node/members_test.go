@@ -4,10 +4,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/weir-io/weir/node/nodetest"
 	weirv1 "github.com/weir-io/weir/proto/weir/v1"
@@ -185,4 +189,34 @@ func TestAllLeaveAtOnce(t *testing.T) {
 		c.StartAgain(n)
 	}
 	c.WaitReady()
+}
+
+// Without a quorum policies and table stand still: a change fails soon and says who is
+// missing, and checks are answered as before.
+func TestWithoutAQuorum(t *testing.T) {
+	c := nodetest.Start(t, 3)
+	c.Apply(c.Nodes[0], threeADay)
+	left := c.Nodes[0]
+	c.Kill(c.Nodes[1])
+	c.Kill(c.Nodes[2])
+	nodetest.Eventually(t, "the one that is left leads no more", func() error {
+		began := time.Now()
+		_, err := left.Admin.ApplyPolicies(t.Context(), &weirv1.ApplyPoliciesRequest{Documents: []*weirv1.Document{{Text: threeADay}}})
+		took := time.Since(began)
+		switch {
+		case status.Code(err) != codes.Unavailable:
+			return fmt.Errorf("a change without a quorum: %w", err)
+		case !strings.Contains(err.Error(), "n2") || !strings.Contains(err.Error(), "n3"):
+			return fmt.Errorf("it does not name the missing: %w", err)
+		case took > 3*time.Second:
+			return fmt.Errorf("it took %v", took)
+		}
+		return nil
+	})
+	for i := range 50 {
+		r := check(t, left, "shop", "client", strconv.Itoa(i))
+		if r.GetPolicy() != "per-client" {
+			t.Errorf("client %d: %v", i, r)
+		}
+	}
 }
