@@ -38,8 +38,8 @@ var rooms = []room{
 	{dir: "node", may: []string{"api", "bucket", "clock", "cluster", "limiter", "policy", "policystore", "proto", "ring"}},
 	{dir: "api", may: []string{"bucket", "clock", "cluster", "limiter", "policy", "policystore", "proto", "ring"}},
 	{dir: "limiter", may: []string{"bucket", "clock", "cluster", "policy", "policystore", "ring"}},
-	{dir: "cluster", may: []string{"bucket", "clock", "proto", "ring"}},
-	{dir: "policystore", may: []string{"bucket", "clock", "policy", "proto", "ring"}},
+	{dir: "cluster", may: []string{"broadcast", "bucket", "clock", "proto", "ring"}},
+	{dir: "policystore", may: []string{"broadcast", "bucket", "clock", "policy", "proto", "ring"}},
 	{dir: "policy", may: []string{"bucket", "ring"}, pure: true, modules: []string{"github.com/dchest/siphash", "github.com/goccy/go-yaml"}},
 	{dir: "ring", pure: true, modules: []string{"github.com/buraksezer/consistent", "github.com/zeebo/xxh3"}},
 	{dir: "bucket", pure: true, modules: []string{"github.com/dchest/siphash", "github.com/zeebo/xxh3"}},
@@ -47,6 +47,7 @@ var rooms = []room{
 	// Beside the floors.
 	{dir: "client", may: []string{"proto"}},
 	{dir: "proto"},
+	{dir: "broadcast"},
 	{dir: "clock"},
 	{dir: "accesslog", pure: true},
 	{dir: "chaos/oracle", pure: true},

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	"github.com/weir-io/weir/broadcast"
 	"github.com/weir-io/weir/bucket"
 	"github.com/weir-io/weir/clock"
 	"github.com/weir-io/weir/cluster/wire"
@@ -70,14 +71,14 @@ type Node struct {
 	inboxes        inboxes
 
 	view   atomic.Pointer[view] // stored under mu
-	tables broadcast            // a newer view is stored
+	tables broadcast.Broadcast  // a newer view is stored
 	gossip atomic.Pointer[gossip]
 
 	mu     sync.Mutex
 	peers  map[string]*peer // guarded by mu, by id
 	closed bool             // guarded by mu: no peer is begun any more
 
-	changes  broadcast // gossip, table or what is known of a peer
+	changes  broadcast.Broadcast // gossip, table or what is known of a peer
 	keeper   *keeper
 	founding *founding
 	server   *grpc.Server
@@ -123,7 +124,7 @@ func (n *Node) Start() error {
 	n.gossip.Store(g)
 	n.founding = newFounding(foundingConfig{
 		Self: n.cfg.Self.ID, Expect: n.cfg.Expect, Voters: n.cfg.Voters, Joins: len(n.cfg.Join) > 0, Founder: n.cfg.Founder,
-		Alive: n.alive, Update: g.update, Ask: n.askJoin, Changed: n.changes.next, Logger: n.log,
+		Alive: n.alive, Update: g.update, Ask: n.askJoin, Changed: n.changes.Next, Logger: n.log,
 	})
 	n.server = newServer(n)
 	ctx, stop := context.WithCancel(context.Background())
@@ -148,7 +149,7 @@ func (n *Node) GossipAddr() string { return n.gossip.Load().addr() }
 // changed tells all that look after the cluster that there is something new. It does not
 // block.
 func (n *Node) changed() {
-	n.changes.send()
+	n.changes.Send()
 	n.keeper.wake()
 }
 
@@ -223,30 +224,4 @@ func timeLeft(ctx context.Context) time.Duration {
 		return time.Until(end)
 	}
 	return time.Hour
-}
-
-// A broadcast wakes all that wait for news.
-type broadcast struct {
-	mu sync.Mutex
-	ch chan struct{} // guarded by mu; closed by send; nil = nobody waits
-}
-
-// next returns a channel that is closed when there are news. What they may be about is
-// read after the call.
-func (b *broadcast) next() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch == nil {
-		b.ch = make(chan struct{})
-	}
-	return b.ch
-}
-
-func (b *broadcast) send() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch != nil {
-		close(b.ch)
-		b.ch = nil
-	}
 }

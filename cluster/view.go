@@ -42,7 +42,7 @@ func (n *Node) TableApplied(t *ring.Table) {
 	n.view.Store(v)
 	n.mu.Unlock()
 	n.clearGained(v, was)
-	n.tables.send()
+	n.tables.Send()
 	n.changed()
 	n.log.Info("table applied", "epoch", t.Epoch, "members", len(t.Members), "owned", owned(v))
 }
@@ -68,7 +68,7 @@ func owned(v *view) (rows int) {
 // awaitEpoch waits until a table of an epoch, or a newer one, is applied, or ctx ends.
 func (n *Node) awaitEpoch(ctx context.Context, epoch uint64) {
 	for {
-		news := n.tables.next()
+		news := n.tables.Next()
 		if n.view.Load().table.Epoch >= epoch {
 			return
 		}
@@ -83,7 +83,7 @@ func (n *Node) awaitEpoch(ctx context.Context, epoch uint64) {
 // followGossip keeps peers for all that gossip knows, until ctx ends.
 func (n *Node) followGossip(ctx context.Context) {
 	for {
-		news := n.changes.next()
+		news := n.changes.Next()
 		n.mu.Lock()
 		v := *n.view.Load()
 		n.meetLocked(&v)

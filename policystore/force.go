@@ -53,7 +53,7 @@ func (s *Store) deliver() {
 		s.cfg.OnTable(t)
 		s.table.Store(t)
 		poke(s.unsaved)
-		s.news.send()
+		s.news.Send()
 	}
 }
 
@@ -84,7 +84,7 @@ func (s *Store) activate(st *state) {
 	}
 	s.tried.Store(st.version)
 	poke(s.unsaved)
-	s.news.send()
+	s.news.Send()
 }
 
 // build parses the documents of a state that were not parsed before, and compiles all.
@@ -129,7 +129,7 @@ func (s *Store) keep() {
 		if err := s.cfg.Dir.SetClusterID(st.cluster.GetClusterId()); err != nil {
 			s.foreign.Store(&err)
 			s.log.Error("this node follows the log of a foreign cluster: stop it", "err", err)
-			s.news.send()
+			s.news.Send()
 			continue
 		}
 		good := &state{

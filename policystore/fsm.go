@@ -48,7 +48,7 @@ func (m *machine) take(before, after *state) {
 		poke(m.recompile)
 		poke(m.unsaved)
 	}
-	m.news.send()
+	m.news.Send()
 }
 
 // Snapshot returns the state of now, which no later entry changes.

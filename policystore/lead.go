@@ -54,7 +54,7 @@ func (s *Store) followLead() {
 		case <-s.group.raft.LeaderCh(): // keeps the newest change when several come at once
 			s.takeLead()
 		}
-		s.news.send()
+		s.news.Send()
 	}
 }
 

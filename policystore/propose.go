@@ -169,7 +169,7 @@ func (s *Store) applyAnywhere(ctx context.Context, change *weirv1.ChangePolicies
 		if err := s.over(); err != nil {
 			return nil, err
 		}
-		news, began := s.news.next(), time.Now()
+		news, began := s.news.Next(), time.Now()
 		res, err := s.tryLeader(ctx, command)
 		if err == nil {
 			if unsure && res.GetRefused() != "" {
@@ -234,7 +234,7 @@ func (s *Store) tryLeader(ctx context.Context, command []byte) (*weirv1.CommandR
 	go func() {
 		defer s.work.Done()
 		for {
-			news := s.news.next()
+			news := s.news.Next()
 			if now, _ := s.Leader(); now != id {
 				cancel(fmt.Errorf("%s does not lead any more", id))
 				return

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/weir-io/weir/broadcast"
 	"github.com/weir-io/weir/clock"
 	"github.com/weir-io/weir/policy"
 	weirv1 "github.com/weir-io/weir/proto/weir/v1"
@@ -91,7 +92,7 @@ type Store struct {
 	failure     atomic.Pointer[string]     // why the newest version is not in force; nil = it is
 	foreign     atomic.Pointer[error]      // the log is of another cluster than the directory
 	led         atomic.Uint64              // newest term this node led with all before it applied
-	news        broadcast                  // any of the above or raft's leader changed
+	news        broadcast.Broadcast        // any of the above or raft's leader changed
 
 	tables    chan *ring.Table // from the state machine to deliver; closed by Close
 	recompile chan struct{}    // applied has other policies; closed by Close
@@ -257,36 +258,10 @@ func (s *Store) Status() Status {
 
 var stateNames = map[raft.RaftState]string{raft.Follower: "follower", raft.Candidate: "candidate", raft.Leader: "leader", raft.Shutdown: "shutdown"}
 
-// A broadcast wakes all that wait for news.
-type broadcast struct {
-	mu sync.Mutex
-	ch chan struct{} // guarded by mu; closed by send; nil = nobody waits
-}
-
-// next returns a channel that is closed when there are news. What they may be about is
-// read after the call.
-func (b *broadcast) next() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch == nil {
-		b.ch = make(chan struct{})
-	}
-	return b.ch
-}
-
-func (b *broadcast) send() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ch != nil {
-		close(b.ch)
-		b.ch = nil
-	}
-}
-
 // await waits until done returns true, asking again at all news.
 func (s *Store) await(ctx context.Context, done func() bool) error {
 	for {
-		news := s.news.next()
+		news := s.news.Next()
 		if done() {
 			return nil
 		}
