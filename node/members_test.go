@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/weir-io/weir/client"
 	"github.com/weir-io/weir/node/nodetest"
 	weirv1 "github.com/weir-io/weir/proto/weir/v1"
 )
@@ -218,5 +220,61 @@ func TestWithoutAQuorum(t *testing.T) {
 		if r.GetPolicy() != "per-client" {
 			t.Errorf("client %d: %v", i, r)
 		}
+	}
+}
+
+// Clients that ask the very node that leaves are answered by it until the end and then by
+// the others: they see no error and no degraded answer.
+func TestClientsOfALeavingNode(t *testing.T) {
+	c := nodetest.Start(t, 3)
+	c.Apply(c.Nodes[0], threeADay)
+	leaving := c.Nodes[0]
+	addrs := []string{leaving.Addresses().GRPC, c.Nodes[1].Addresses().GRPC, c.Nodes[2].Addresses().GRPC}
+	stop := make(chan struct{})
+	var asked, degraded atomic.Int64
+	var wg sync.WaitGroup
+	for i := range 16 {
+		weir, err := client.New(addrs, client.WithTimeout(5*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			defer func() { _ = weir.Close() }()
+			tick := time.NewTicker(pace)
+			defer tick.Stop()
+			r := rand.New(rand.NewPCG(2, uint64(i)))
+			for {
+				v, err := weir.Check(context.Background(), client.Request{Domain: "shop", Attributes: []client.Attribute{client.Attr("client", strconv.Itoa(r.IntN(5000)))}})
+				asked.Add(1)
+				switch {
+				case err != nil:
+					t.Errorf("check: %v", err)
+				case v.Degraded:
+					degraded.Add(1)
+				}
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+				}
+			}
+		})
+	}
+	waitFor := func(more int64) {
+		want := asked.Load() + more
+		nodetest.Eventually(t, "more checks", func() error {
+			if asked.Load() < want {
+				return context.DeadlineExceeded
+			}
+			return nil
+		})
+	}
+	waitFor(300)
+	c.Leave(leaving)
+	waitFor(300)
+	close(stop)
+	wg.Wait()
+	if d := degraded.Load(); d != 0 {
+		t.Errorf("%d of %d answers were degraded", d, asked.Load())
 	}
 }
