@@ -117,17 +117,23 @@ func (f *forwarding) gather() []*peerCall {
 	var calls []*peerCall
 	now := time.Now()
 	hop := f.hop(now)
-	newest := map[*peer]*peerCall{}
+	newest := func(to *peer) *peerCall {
+		for i := len(calls) - 1; i >= 0; i-- { // as many as there are peers, mostly
+			if calls[i].peer == to {
+				return calls[i]
+			}
+		}
+		return nil
+	}
 	for i := 0; i < len(f.parts); i++ { // destination may append parts
 		to := f.destination(i, now)
 		if to == nil {
 			continue
 		}
 		p := &f.parts[i]
-		pc := newest[to]
+		pc := newest(to)
 		if pc == nil || len(pc.call.charges) >= wire.MaxCharges {
-			pc = &peerCall{peer: to, call: newCall()}
-			newest[to] = pc
+			pc = &peerCall{peer: to, call: newCall(f.undecidedFor(p.owner, i))}
 			calls = append(calls, pc)
 		}
 		c := pc.call
@@ -145,6 +151,17 @@ func (f *forwarding) gather() []*peerCall {
 		pc.call.ready(now, hop)
 	}
 	return calls
+}
+
+// undecidedFor returns how many parts from the i-th on are one owner's and undecided.
+func (f *forwarding) undecidedFor(owner int16, i int) int {
+	n := 0
+	for ; i < len(f.parts); i++ {
+		if p := &f.parts[i]; p.owner == owner && p.state == undecided {
+			n++
+		}
+	}
+	return min(n, wire.MaxCharges)
 }
 
 // destination returns who to ask for the i-th part now, nil where there is nobody to ask
