@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"google.golang.org/grpc"
@@ -44,6 +45,43 @@ func benchKeys(b *testing.B, n *nodetest.Node) (own, others []*weirv1.CheckReque
 		}
 	}
 	return own, others
+}
+
+// BenchmarkApply applies 100,000 policies to one node, in documents of 5,000, each a
+// call, then one more beside them; and one to a cluster of three that has no others,
+// until all nodes have it.
+func BenchmarkApply(b *testing.B) {
+	const documents, each = 20, 5000
+	number := 0
+	document := func(domain string, policies int) string {
+		number++ // another text each time: one that is in force already is no work
+		text := strings.Builder{}
+		fmt.Fprintf(&text, "domain: %s\npolicies:\n", domain)
+		for i := range policies {
+			fmt.Fprintf(&text, "  - {name: p%d, match: {client: c%d}, key: [user], group: g, limits: [{algorithm: token_bucket, rate: %d/s}]}\n", i, i, 100+number)
+		}
+		return text.String()
+	}
+	one := func(c *nodetest.Cluster) func(*testing.B) {
+		return func(b *testing.B) {
+			for b.Loop() {
+				c.Apply(c.Nodes[number%len(c.Nodes)], document("one", 1))
+			}
+		}
+	}
+	c := nodetest.Start(b, 1)
+	b.Run("100,000 policies", func(b *testing.B) {
+		for b.Loop() {
+			for d := range documents {
+				b.StopTimer()
+				text := document(fmt.Sprintf("shop%d", d), each)
+				b.StartTimer()
+				c.Apply(c.Nodes[0], text)
+			}
+		}
+	})
+	b.Run("one beside 100,000", one(c))
+	b.Run("one at three nodes", one(nodetest.Start(b, 3)))
 }
 
 // BenchmarkForwarded asks one of three nodes, for keys of its own and for keys that it
