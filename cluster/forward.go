@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/weir-io/weir/bucket"
@@ -118,9 +119,9 @@ func (f *forwarding) gather() []*peerCall {
 	now := time.Now()
 	hop := f.hop(now)
 	newest := func(to *peer) *peerCall {
-		for i := len(calls) - 1; i >= 0; i-- { // as many as there are peers, mostly
-			if calls[i].peer == to {
-				return calls[i]
+		for _, pc := range slices.Backward(calls) { // as many as there are peers, mostly
+			if pc.peer == to {
+				return pc
 			}
 		}
 		return nil
