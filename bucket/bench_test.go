@@ -2,6 +2,7 @@ package bucket_test
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -183,3 +184,33 @@ func BenchmarkNewKeys(b *testing.B) {
 
 // next is one step of a linear congruential generator: cheap beside a decision.
 func next(i uint64) uint64 { return i*6364136223846793005 + 1442695040888963407 }
+
+// BenchmarkMemory fills a store with keys and says what a key costs, by the store's own
+// count and in the heap with all that is around it.
+func BenchmarkMemory(b *testing.B) {
+	for _, n := range []uint64{1_000_000, 10_000_000} {
+		b.Run(fmt.Sprintf("%d keys", n), func(b *testing.B) {
+			for b.Loop() {
+				before := heap()
+				s, r := bucket.NewStore(bucket.Config{Memory: 2 << 30}), rule(1, oneOfEach[0], 1, bucket.FailLocal)
+				for i := range n {
+					if take(s, at, nth(i), r, 1).Degraded != 0 {
+						b.Fatalf("no room for key %d", i)
+					}
+				}
+				inHeap := heap() - before
+				b.ReportMetric(float64(s.Usage().Bytes)/float64(n), "bytes/key")
+				b.ReportMetric(float64(inHeap)/float64(n), "heap-bytes/key")
+				b.ReportMetric(float64(inHeap)/(1<<20), "heap-MiB")
+			}
+		})
+	}
+}
+
+// heap returns the bytes of the heap that are in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse)
+}

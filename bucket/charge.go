@@ -2,6 +2,7 @@ package bucket
 
 import (
 	"math/bits"
+	"sync/atomic"
 	"time"
 )
 
@@ -110,7 +111,7 @@ func (s *Store) limitAt(p *partition, sl *slot, rule *Rule, at int64) *Limit {
 	}
 	number := p.rules.acquire(rule)
 	p.rules.release(sl.rule)
-	sl.rule = number
+	atomic.StoreUint32(&sl.rule, number)
 	sl.seq++
 	return &rule.Limit
 }

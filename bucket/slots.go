@@ -11,7 +11,7 @@ type slot struct {
 	bucket Hash   // H of the key xor the limit's own hash
 	state  state  // as the limit's algorithm reads it
 	last   int64  // latest charge, nanoseconds since the Unix epoch; time does not go back behind it
-	rule   uint32 // number of its rule; 0 = the slot is empty
+	rule   uint32 // number of its rule; 0 = the slot is empty; written atomically where touch may see it
 	gen    uint32 // raised by a reset
 	seq    uint64 // changes so far
 }
@@ -57,12 +57,13 @@ func (b *budget) give(n int64) { b.used.Add(-n) }
 
 // A partition is the buckets of one slice of the key space, in open addressing with
 // linear probing. Empty slots end a probe, so freeing one moves its followers up.
-// All its methods are called with mu held.
+// All its methods but touch are called with mu held.
 type partition struct {
 	mu     sync.Mutex
-	slots  []slot // guarded by mu
-	live   int    // guarded by mu: slots in use
-	hand   int    // guarded by mu: the next slot that sweep looks at
+	slots  []slot                 // guarded by mu
+	live   int32                  // guarded by mu: slots in use
+	hand   int32                  // guarded by mu: the next slot that sweep looks at
+	seen   atomic.Pointer[[]slot] // slots, for touch; stored under mu
 	rules  *rules
 	budget *budget
 	arena  arena // guarded by mu
@@ -71,12 +72,30 @@ type partition struct {
 	_ [32]byte // partitions do not share cache lines
 }
 
-// home returns where the probe for a bucket begins. Bits of both halves are mixed in,
-// so that names that are no good hashes spread too.
-func (p *partition) home(b Hash) int {
+// home returns where the probe for a bucket begins.
+func (p *partition) home(b Hash) int { return homeOf(b, len(p.slots)) }
+
+// homeOf returns where among n slots the probe for a bucket begins. Bits of both halves
+// are mixed in, so that names that are no good hashes spread too.
+func homeOf(b Hash, n int) int {
 	mixed := (b.Hi ^ bits.RotateLeft64(b.Lo, 32)) * 0x9e3779b97f4a7c15
-	hi, _ := bits.Mul64(mixed, uint64(len(p.slots)))
+	hi, _ := bits.Mul64(mixed, uint64(n))
 	return int(hi)
+}
+
+// touch reads the slot where the probe for a bucket begins, to have it in the cache. It
+// needs no lock: what it reads it does not use.
+func (p *partition) touch(b Hash) {
+	if seen := p.seen.Load(); seen != nil {
+		slots := *seen
+		atomic.LoadUint32(&slots[homeOf(b, len(slots))].rule)
+	}
+}
+
+// put fills a slot that touch may see.
+func (s *slot) put(v *slot) {
+	s.bucket, s.state, s.last, s.gen, s.seq = v.bucket, v.state, v.last, v.gen, v.seq
+	atomic.StoreUint32(&s.rule, v.rule)
 }
 
 // find returns the place of a bucket, -1 where it has none.
@@ -114,17 +133,18 @@ func (p *partition) room(now int64) bool {
 }
 
 // crowded reports whether one more bucket would fill more than 7/8 of the slots.
-func (p *partition) crowded() bool { return (p.live+1)*8 > len(p.slots)*7 }
+func (p *partition) crowded() bool { return (int(p.live)+1)*8 > len(p.slots)*7 }
 
 // resize moves the buckets to other slots, whose bytes were taken from the budget.
 func (p *partition) resize(size int) {
-	old := p.slots
-	p.slots, p.hand = make([]slot, size), 0
+	old, grown := p.slots, make([]slot, size)
+	p.slots, p.hand = grown, 0
 	for i := range old {
 		if old[i].rule != 0 {
-			p.slots[p.vacant(old[i].bucket)] = old[i]
+			grown[p.vacant(old[i].bucket)] = old[i]
 		}
 	}
+	p.seen.Store(&grown)
 }
 
 // vacant returns the first empty slot of a bucket's probe.
@@ -141,7 +161,7 @@ func (p *partition) vacant(b Hash) int {
 // add gives a bucket that has none a slot; room was made before.
 func (p *partition) add(b Hash, rule uint32) *slot {
 	s := &p.slots[p.vacant(b)]
-	*s = slot{bucket: b, rule: rule}
+	s.put(&slot{bucket: b, rule: rule})
 	p.live++
 	return s
 }
@@ -163,11 +183,11 @@ func (p *partition) remove(i int) {
 		}
 		// A follower may move to i unless its home lies between the two, past i.
 		if home := p.home(follower.bucket); (j-home+n)%n >= (j-i+n)%n {
-			p.slots[i] = *follower
+			p.slots[i].put(follower)
 			i = j
 		}
 	}
-	p.slots[i] = slot{}
+	p.slots[i].put(&slot{})
 }
 
 // sweep moves the clock hand over the next slots, at most once round, and frees neutral
@@ -178,10 +198,10 @@ func (p *partition) sweep(now int64, looks int) {
 		s := &p.slots[p.hand]
 		if s.rule != 0 && s.forgettable(&p.rules.get(s.rule).rule.Limit, &p.arena, now) {
 			p.freed = max(p.freed, now)
-			p.remove(p.hand) // another may have moved here: look again
+			p.remove(int(p.hand)) // another may have moved here: look again
 			continue
 		}
-		if p.hand++; p.hand == len(p.slots) {
+		if p.hand++; int(p.hand) == len(p.slots) {
 			p.hand = 0
 			p.shrink()
 		}
@@ -192,7 +212,7 @@ func (p *partition) sweep(now int64, looks int) {
 // nothing: else a flood of keys of one kind would keep the room of all others for good.
 func (p *partition) shrink() {
 	p.arena.trim(p.budget)
-	if size := max(firstSlots, 2*p.live); size < len(p.slots)*2/3 {
+	if size := max(firstSlots, 2*int(p.live)); size < len(p.slots)*2/3 {
 		p.budget.give(int64(len(p.slots)-size) * slotBytes)
 		p.resize(size)
 	}
@@ -216,6 +236,7 @@ func (p *partition) clear() {
 	}
 	p.budget.give(p.bytes())
 	p.slots, p.live, p.hand, p.arena, p.freed = nil, 0, 0, arena{}, 0
+	p.seen.Store(nil)
 }
 
 // bytes returns what the partition holds.

@@ -84,7 +84,7 @@ func TestSlotsAgainstMap(t *testing.T) {
 				got[p.slots[i].bucket] = p.slots[i].seq
 			}
 		}
-		if !maps.Equal(got, want) || p.live != len(want) || p.budget.used.Load() != p.bytes() {
+		if !maps.Equal(got, want) || int(p.live) != len(want) || p.budget.used.Load() != p.bytes() {
 			t.Fatalf("%d live, %v, want %v; budget %d of %d", p.live, got, want, p.budget.used.Load(), p.bytes())
 		}
 		if n := p.rules.count(); n > 1 || n == 0 && len(want) > 0 {

@@ -292,3 +292,45 @@ func TestEverythingInParallel(t *testing.T) {
 		t.Errorf("after clearing all: %+v, want the reserve alone", u)
 	}
 }
+
+// Touch needs no lock and changes nothing, whatever becomes of the slots meanwhile.
+func TestTouch(t *testing.T) {
+	s := newStore()
+	r := rule(1, bucket.Limit{Algorithm: bucket.TokenBucket, Count: 20, Period: time.Second, Burst: 10}, 1, bucket.FailLocal)
+	charges := make([]bucket.Charge, 40_000)
+	for i := range charges {
+		charges[i] = bucket.Charge{Hash: key(uint64(i)), Rule: r, Hits: 1}
+	}
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			status := make([]bucket.Status, 1)
+			for i := range charges {
+				// Each bucket is soon neutral, and its slot another's.
+				if !s.Take(at+int64(i)*int64(2*time.Microsecond), charges[i:i+1], status) {
+					t.Errorf("charge %d was refused", i)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 4 {
+				for i := range len(charges) / bucket.Abreast {
+					s.Touch(charges[i*bucket.Abreast : (i+1)*bucket.Abreast])
+				}
+			}
+		})
+	}
+	wg.Wait()
+	before := s.Usage()
+	if before.Bytes <= 1<<20 {
+		t.Fatalf("%d bytes are too few to touch", before.Bytes)
+	}
+	s.Touch(charges)
+	if after := s.Usage(); after != before {
+		t.Errorf("%+v after touching, %+v before", after, before)
+	}
+	for p := range bucket.Partitions {
+		s.Clear(p)
+	}
+	s.Touch(charges)
+}

@@ -24,6 +24,25 @@ func (s *Store) Peek(now int64, charges []Charge, statuses []Status) bool {
 	return s.decide(now, charges, statuses, false)
 }
 
+// Abreast is how many charges are best touched at once: so many cache misses a
+// processor has under way.
+const Abreast = 16
+
+// nearBytes is how many slots lie near enough by themselves: what a core has as a cache of its own.
+const nearBytes = 1 << 20
+
+// Touch brings what Take of these charges will look at into the cache. Their misses
+// overlap, where Take waits for one after the other. Nothing changes by it.
+func (s *Store) Touch(charges []Charge) {
+	if len(charges) < 2 || s.budget.used.Load() <= nearBytes {
+		return
+	}
+	for i := range charges {
+		c := &charges[i]
+		s.of(c).touch(c.Bucket())
+	}
+}
+
 func (s *Store) decideOne(now int64, c *Charge, status *Status, take bool) bool {
 	p := s.of(c)
 	p.mu.Lock()

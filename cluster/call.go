@@ -25,6 +25,15 @@ type call struct {
 	left     int             // guarded by mu: items without an answer
 	over     bool            // guarded by mu: abandoned or done
 	done     chan struct{}   // gets one token when left is 0
+
+	one oneItem // the memory of a call of one item with one charge
+}
+
+// oneItem is what most calls of single checks need.
+type oneItem struct {
+	items    [1]callItem
+	charges  [1]bucket.Charge
+	statuses [1]bucket.Status
 }
 
 // A callItem is one item of a call and what became of it.
@@ -43,7 +52,16 @@ type callItem struct {
 	epoch    uint64 // of the answerer's table
 }
 
-func newCall() *call { return &call{done: make(chan struct{}, 1)} }
+// newCall returns a call with memory for so many items, of one charge each mostly.
+func newCall(items int) *call {
+	c := &call{done: make(chan struct{}, 1)}
+	if items <= 1 {
+		c.items, c.charges = c.one.items[:0], c.one.charges[:0]
+	} else {
+		c.items, c.charges = make([]callItem, 0, items), make([]bucket.Charge, 0, items)
+	}
+	return c
+}
 
 // add appends an item with charges to be appended to c.charges by the caller next.
 func (c *call) add(kind wire.Kind, onYourRight bool, part int32) {
@@ -72,7 +90,9 @@ func (c *call) receiptsOf(it *callItem) []uint64 {
 // ready makes the call ready to be sent.
 func (c *call) ready(now time.Time, hop time.Duration) {
 	c.hop, c.until, c.left = hop, now.Add(hop), len(c.items)
-	c.statuses = make([]bucket.Status, len(c.charges))
+	if c.statuses = c.one.statuses[:]; len(c.charges) > 1 {
+		c.statuses = make([]bucket.Status, len(c.charges))
+	}
 }
 
 // answerLocked fills in the answer to one item; mu is held. An answer that does not fit the

@@ -18,8 +18,13 @@ func (n *Node) Decide(ctx context.Context, b *Batch) {
 	v := n.view.Load()
 	now := n.clock.Now()
 	elsewhere := 0
+	touched := 0 // charges so far
 	for i := range b.Items {
 		it := &b.Items[i]
+		if int(it.First) >= touched {
+			touched = min(int(it.First)+bucket.Abreast, len(b.Charges))
+			n.store.Touch(b.Charges[it.First:touched])
+		}
 		it.Err, it.Allowed = nil, false
 		charges, statuses := b.Charges[it.First:it.End], b.Statuses[it.First:it.End]
 		if !v.owns(charges) {

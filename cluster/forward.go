@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/weir-io/weir/bucket"
@@ -135,7 +136,14 @@ func (f *forwarding) gather() []*peerCall {
 	var calls []*peerCall
 	now := time.Now()
 	hop := f.hop(now)
-	newest := map[*peer]*peerCall{}
+	newest := func(to *peer) *peerCall {
+		for _, pc := range slices.Backward(calls) { // as many as there are peers, mostly
+			if pc.peer == to {
+				return pc
+			}
+		}
+		return nil
+	}
 	for i := 0; i < len(f.parts); i++ { // destination may append parts
 		to := f.destination(i, now)
 		if to == nil {
@@ -146,10 +154,9 @@ func (f *forwarding) gather() []*peerCall {
 			p.state, p.err = failed, ErrTooMany
 			continue
 		}
-		pc := newest[to]
+		pc := newest(to)
 		if pc == nil || len(pc.call.charges) >= wire.MaxCharges {
-			pc = &peerCall{peer: to, call: newCall()}
-			newest[to] = pc
+			pc = &peerCall{peer: to, call: newCall(f.undecidedFor(p.owner, i))}
 			calls = append(calls, pc)
 		}
 		c := pc.call
@@ -167,6 +174,17 @@ func (f *forwarding) gather() []*peerCall {
 		pc.call.ready(now, hop)
 	}
 	return calls
+}
+
+// undecidedFor returns how many parts from the i-th on are one owner's and undecided.
+func (f *forwarding) undecidedFor(owner int16, i int) int {
+	n := 0
+	for ; i < len(f.parts); i++ {
+		if p := &f.parts[i]; p.owner == owner && p.state == undecided {
+			n++
+		}
+	}
+	return min(n, wire.MaxCharges)
 }
 
 // destination returns who to ask for the i-th part now, nil where there is nobody to ask

@@ -140,7 +140,7 @@ func (o *outbox) take(enc *wire.Encoder, now time.Time) (f *flight, epoch uint64
 	if len(o.flying) >= maxFlying {
 		return nil, 0, 0, time.Millisecond
 	}
-	f = &flight{}
+	f = &flight{refs: make([]ref, 0, o.itemsLocked())}
 	hop = o.longestHopLocked(now)
 	enc.Begin()
 	full := false
@@ -191,6 +191,15 @@ func (o *outbox) releaseLocked(c *call, first, end int32) {
 	if end = min(end, maxQueued); end > first {
 		o.room.Release(int64(end - first))
 	}
+}
+
+// itemsLocked returns how many items the next frame may have.
+func (o *outbox) itemsLocked() int {
+	n := 0
+	for i := range o.queue {
+		n += len(o.queue[i].call.items) - int(o.queue[i].next)
+	}
+	return min(n, wire.MaxCharges)
 }
 
 // longestHopLocked returns the most time that a call of the queue has left.

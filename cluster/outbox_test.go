@@ -12,7 +12,7 @@ import (
 // aCall returns a call of so many items with so many charges each, which is waited for
 // during hop.
 func aCall(now time.Time, hop time.Duration, items, charges int) *call {
-	c := newCall()
+	c := newCall(1)
 	rule := window(1, 1, bucket.FailLocal)
 	for i := range items {
 		c.add(wire.Take, false, int32(i))

@@ -27,7 +27,8 @@ type sender struct {
 	observe func(items int) // called with the size of each frame
 	log     *slog.Logger
 
-	enc wire.Encoder
+	enc   wire.Encoder
+	timer *time.Timer // of pause
 }
 
 // run sends until ctx ends; what is not answered then is given up.
@@ -131,7 +132,7 @@ func (s *sender) sendNext(stream grpc.ClientStream) (wait time.Duration, err err
 	if f == nil {
 		return wait, nil
 	}
-	f.raw = s.enc.Append(nil, &wire.Header{Number: f.number, Done: s.out.done(), Epoch: epoch, Hop: hop, Sent: now.Sub(s.since)})
+	f.raw = s.enc.Append(make([]byte, 0, s.enc.Size()), &wire.Header{Number: f.number, Done: s.out.done(), Epoch: epoch, Hop: hop, Sent: now.Sub(s.since)})
 	s.observe(len(f.refs))
 	return max(f.until.Sub(now), time.Millisecond), stream.SendMsg(&raw{f.raw})
 }
@@ -145,11 +146,15 @@ func (s *sender) pause(ctx context.Context, wait time.Duration) {
 		}
 		return
 	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
+	if s.timer == nil {
+		s.timer = time.NewTimer(wait)
+	} else {
+		s.timer.Reset(wait)
+	}
+	defer s.timer.Stop()
 	select {
 	case <-s.out.wake:
-	case <-t.C:
+	case <-s.timer.C:
 	case <-ctx.Done():
 	}
 }

@@ -131,7 +131,12 @@ func (s *frameServer) serve(f *wire.Frame) (kept bool, err error) {
 	part := wire.AppendPart(make([]byte, 0, 16+32*len(f.Charges)), f.Number, v.table.Epoch)
 	s.places = s.places[:0]
 	at := n.clock.Now()
+	touched := 0 // charges
 	for i := range f.Items {
+		if first := int(f.Items[i].First); first >= touched {
+			touched = min(first+bucket.Abreast, len(f.Charges))
+			n.store.Touch(f.Charges[first:touched])
+		}
 		a, wait := s.answer(v, at, f, &f.Items[i], age)
 		if wait {
 			s.places = append(s.places, uint32(i))

@@ -22,8 +22,13 @@ type local struct {
 
 func (l *local) Decide(_ context.Context, b *cluster.Batch) {
 	now := l.now.Load()
+	touched := 0
 	for i := range b.Items {
 		it := &b.Items[i]
+		if int(it.First) >= touched {
+			touched = min(int(it.First)+bucket.Abreast, len(b.Charges))
+			l.store.Touch(b.Charges[it.First:touched])
+		}
 		charges, statuses := b.Charges[it.First:it.End], b.Statuses[it.First:it.End]
 		if it.Peek {
 			it.Allowed = l.store.Peek(now, charges, statuses)

@@ -60,7 +60,7 @@ func (d *domainPolicies) choose(key sipKey, domain string, attributes []Attribut
 	x, sc := d.index, &c.scratch
 	sc.load(x, domain, attributes, m)
 	sc.matched = sc.matched[:0]
-	x.visit(x.always, -1, sc)
+	x.visit(x.always, sc)
 	if len(x.entries) > fewEntries {
 		x.lookUp(sc)
 	}
@@ -129,29 +129,29 @@ func (x *index) lookUp(sc *choiceScratch) {
 	for _, n := range sc.present {
 		value, by := sc.values[n], &x.by[n]
 		if by.values != nil {
-			x.visit(by.values[value], n, sc)
+			x.visit(by.values[value], sc)
 		}
 		if by.begins != nil {
-			by.begins.walk(value, func(list []int32) { x.visit(list, -1, sc) })
+			by.begins.walk(value, func(list []int32) { x.visit(list, sc) })
 		}
 		if by.ends != nil {
-			by.ends.walk(value, func(list []int32) { x.visit(list, -1, sc) })
+			by.ends.walk(value, func(list []int32) { x.visit(list, sc) })
 		}
 		if by.networks != nil {
 			if ip, ok := sc.ips[n].of(value); ok {
-				by.networks.walk(ip, func(list []int32) { x.visit(list, -1, sc) })
+				by.networks.walk(ip, func(list []int32) { x.visit(list, sc) })
 			}
 		}
-		x.visit(by.there, -1, sc)
+		x.visit(by.there, sc)
 	}
 }
 
 // visit adds the entries of an ascending list that match, of each group no more than
-// can win. sure is the attribute by whose plain value the list was found, or -1.
-func (x *index) visit(list []int32, sure int32, sc *choiceScratch) {
+// can win.
+func (x *index) visit(list []int32, sc *choiceScratch) {
 	for i := 0; i < len(list); i++ {
 		e := &x.entries[list[i]]
-		if !e.fits(sure, sc) {
+		if !e.fits(sc) {
 			continue
 		}
 		sc.matched = append(sc.matched, list[i])
@@ -162,19 +162,22 @@ func (x *index) visit(list []int32, sure int32, sc *choiceScratch) {
 	}
 }
 
-// fits reports whether an entry matches the request.
-func (e *entry) fits(sure int32, sc *choiceScratch) bool {
+// fits reports whether an entry that the request has found matches it.
+func (e *entry) fits(sc *choiceScratch) bool {
 	if e.need&^sc.there != 0 {
 		return false
 	}
 	for i := range e.conditions {
+		if int32(i) == e.sure {
+			continue
+		}
 		c := &e.conditions[i]
 		value := sc.values[c.attribute]
 		switch {
 		case value == "":
 			return false
 		case c.kind == Value:
-			if c.attribute != sure && value != c.value {
+			if value != c.value {
 				return false
 			}
 		case !c.spec.matches(value, &sc.ips[c.attribute]):

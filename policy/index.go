@@ -19,6 +19,7 @@ type entry struct {
 	conditions []condition
 	keyer      keyer
 	rank       rank
+	sure       int32 // place of the condition that who finds the entry has met, -1 for none
 	doc        int32 // place in the document
 	group      int32
 	groupEnd   int32 // place of the next group's first entry
@@ -65,7 +66,7 @@ func newIndex(d *Document) *index {
 	for i := range d.Policies {
 		p := &d.Policies[i]
 		e := &x.entries[i]
-		e.doc, e.rank, e.shadow = int32(i), rank{p, specificityOf(p)}, p.Mode == Shadow
+		e.sure, e.doc, e.rank, e.shadow = -1, int32(i), rank{p, specificityOf(p)}, p.Mode == Shadow
 		e.conditions = make([]condition, len(p.Match))
 		for j := range p.Match {
 			c := &p.Match[j]
@@ -184,9 +185,10 @@ func (x *index) file() {
 		return
 	}
 	count := x.count(live)
-	nets := make([]map[netip.Prefix][]int32, len(x.names))
+	filing := make([]filing, len(x.names))
 	for i := range live {
-		f := x.choose(&x.entries[i], count)
+		e := &x.entries[i]
+		f := x.choose(e, count)
 		switch {
 		case f.attribute < 0:
 			x.always = append(x.always, int32(i))
@@ -194,12 +196,39 @@ func (x *index) file() {
 			by := &x.by[f.attribute]
 			by.there = append(by.there, int32(i))
 		default:
-			x.fileBy(f, int32(i), nets)
+			x.fileBy(f, int32(i), &filing[f.attribute])
+			if f.proves() {
+				e.sure = int32(slices.IndexFunc(e.conditions, func(c condition) bool { return c.spec == f.spec }))
+			}
 		}
 	}
-	for a := range nets {
-		x.by[a].networks = newNetIndex(nets[a])
+	for a := range filing {
+		by := &x.by[a]
+		by.begins, by.ends = filing[a].begins.pack(false), filing[a].ends.pack(true)
+		by.networks = newNetIndex(filing[a].nets)
 	}
+}
+
+// A filing is what is built of an attributeIndex in another shape.
+type filing struct {
+	begins, ends *branch // roots, nil where there are none
+	nets         map[netip.Prefix][]int32
+}
+
+// proves reports whether a request that finds an entry by f meets f's condition.
+func (f *finder) proves() bool {
+	switch f.spec.Kind {
+	case Value, CIDR:
+		return true
+	case Glob:
+		tokens := f.spec.globs[0].tokens
+		literal, wild := 0, 1 // of the tokens
+		if f.ends {
+			literal, wild = 1, 0
+		}
+		return len(tokens) == 2 && tokens[literal].wild == 0 && tokens[wild].wild == 2
+	}
+	return false
 }
 
 // count counts what the entries share.
@@ -274,7 +303,7 @@ func cost(literal string, shared map[string]int, there int) int {
 }
 
 // fileBy puts an entry where its condition finds it.
-func (x *index) fileBy(f finder, entry int32, nets []map[netip.Prefix][]int32) {
+func (x *index) fileBy(f finder, entry int32, to *filing) {
 	by := &x.by[f.attribute]
 	for _, v := range f.spec.plain {
 		if by.values == nil {
@@ -284,21 +313,21 @@ func (x *index) fileBy(f finder, entry int32, nets []map[netip.Prefix][]int32) {
 	}
 	for _, g := range f.spec.globs {
 		if f.ends {
-			if by.ends == nil {
-				by.ends = &radix{backward: true}
-			}
-			by.ends.add(g.suffix, entry)
+			to.ends = to.ends.file(reversed(g.suffix), entry)
 			continue
 		}
-		if by.begins == nil {
-			by.begins = &radix{}
+		begin := g.prefix
+		if g.bare != "" {
+			// The bare parent alone, and what begins with it and a slash.
+			to.begins = to.begins.fileWhole(g.bare, entry)
+			begin = g.bare + "/"
 		}
-		by.begins.add(g.prefix, entry)
+		to.begins = to.begins.file(begin, entry)
 	}
 	for _, net := range f.spec.nets {
-		if nets[f.attribute] == nil {
-			nets[f.attribute] = map[netip.Prefix][]int32{}
+		if to.nets == nil {
+			to.nets = map[netip.Prefix][]int32{}
 		}
-		nets[f.attribute][net] = append(nets[f.attribute][net], entry)
+		to.nets[net] = append(to.nets[net], entry)
 	}
 }

@@ -24,7 +24,7 @@ type draft struct {
 
 // try parses the documents of a change and compiles what they would make of was. Its
 // error is policy.Problems where the documents are to blame.
-func try(was *inForce, version uint64, secret policy.Secret, change *weirv1.ChangePolicies) (*draft, error) {
+func (s *Store) try(was *inForce, version uint64, secret policy.Secret, change *weirv1.ChangePolicies) (*draft, error) {
 	d := &draft{after: slices.Clone(was.docs)}
 	var problems policy.Problems
 	files := make(map[string]string, len(change.GetDocuments()))
@@ -33,7 +33,7 @@ func try(was *inForce, version uint64, secret policy.Secret, change *weirv1.Chan
 		if file == "" && len(change.GetDocuments()) > 1 {
 			file = fmt.Sprintf("documents[%d]", i)
 		}
-		doc, err := tryDocument(file, in)
+		doc, err := s.tryDocument(file, in)
 		var ps policy.Problems
 		switch {
 		case errors.As(err, &ps):
@@ -58,13 +58,16 @@ func try(was *inForce, version uint64, secret policy.Secret, change *weirv1.Chan
 	return d, err
 }
 
-func tryDocument(file string, in *weirv1.Document) (*policy.Document, error) {
+func (s *Store) tryDocument(file string, in *weirv1.Document) (*policy.Document, error) {
 	if len(in.GetText()) > policy.MaxDocument {
 		return nil, policy.Problems{{File: file, Message: fmt.Sprintf("the document has %d bytes: at most %d, split it by domain", len(in.GetText()), policy.MaxDocument)}}
 	}
-	doc, err := parse(file, []byte(in.GetText()))
-	if err != nil {
-		return nil, err
+	doc := s.drafts.take(func(doc *policy.Document) bool { return doc.File == file && string(doc.Text) == in.GetText() })
+	if doc == nil {
+		var err error
+		if doc, err = parse(file, []byte(in.GetText())); err != nil {
+			return nil, err
+		}
 	}
 	if in.GetDomain() != "" && in.GetDomain() != doc.Domain {
 		return nil, policy.Problems{{File: file, Path: "domain", Message: fmt.Sprintf("the text says %q, the request %q: leave one of them out", doc.Domain, in.GetDomain())}}
@@ -95,7 +98,7 @@ func (s *Store) Plan(change *weirv1.ChangePolicies) (plan []policy.PlanEntry, wa
 	if change.IfVersion != nil && change.GetIfVersion() != was.snapshot.Version {
 		return nil, nil, fmt.Errorf("plan: the policies are at version %d, not %d: %w", was.snapshot.Version, change.GetIfVersion(), ErrStale)
 	}
-	d, err := try(was, was.snapshot.Version+1, was.state.secret(), change)
+	d, err := s.try(was, was.snapshot.Version+1, was.state.secret(), change)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -106,6 +109,7 @@ func (s *Store) Plan(change *weirv1.ChangePolicies) (plan []policy.PlanEntry, wa
 		}
 		plan = append(plan, policy.Diff(old, doc)...)
 	}
+	s.drafts.put(d.changed)
 	return plan, d.warnings, nil
 }
 
@@ -120,7 +124,7 @@ func (s *Store) dryRun(ctx context.Context, change *weirv1.ChangePolicies) (refu
 	// Where the newest version does not compile here this is an older one: a change
 	// must stay possible, it may be the remedy.
 	was := s.force.Load()
-	d, err := try(was, st.version+1, st.secret(), change)
+	d, err := s.try(was, st.version+1, st.secret(), change)
 	if err != nil {
 		return st.refuse(codes.InvalidArgument, "%v", err), nil
 	}
@@ -138,30 +142,28 @@ func (s *Store) dryRun(ctx context.Context, change *weirv1.ChangePolicies) (refu
 	return nil, nil
 }
 
-// drafts keeps the documents that the leader parsed for its dry run until they come
-// back through the log: large ones are parsed once.
+// drafts keeps the documents that were parsed last, for a plan or the leader's dry run,
+// until the change goes on or comes back through the log: large ones are parsed once.
 type drafts struct {
 	mu   sync.Mutex
-	docs map[string]*policy.Document // guarded by mu; by domain
+	docs []*policy.Document // guarded by mu
 }
 
 func (d *drafts) put(docs []*policy.Document) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.docs = make(map[string]*policy.Document, len(docs))
-	for _, doc := range docs {
-		d.docs[doc.Domain] = doc
-	}
+	d.docs = slices.Clone(docs)
 }
 
-// take returns the draft of a document, once, or nil. Whoever took it owns it.
-func (d *drafts) take(of *weirv1.Document) *policy.Document {
+// take returns the draft that is meant, once, or nil. Whoever took it owns it.
+func (d *drafts) take(meant func(*policy.Document) bool) *policy.Document {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	doc := d.docs[of.GetDomain()]
-	if doc == nil || string(doc.Text) != of.GetText() {
+	i := slices.IndexFunc(d.docs, meant)
+	if i < 0 {
 		return nil
 	}
-	delete(d.docs, of.GetDomain())
+	doc := d.docs[i]
+	d.docs = slices.Delete(d.docs, i, i+1)
 	return doc
 }

@@ -107,7 +107,9 @@ func (s *Store) parsed(was *inForce, d *weirv1.Document) (*policy.Document, erro
 	if i, there := was.state.find(d.GetDomain()); there && was.docs[i].Version == d.GetVersion() {
 		return was.docs[i], nil
 	}
-	doc := s.drafts.take(d)
+	doc := s.drafts.take(func(doc *policy.Document) bool {
+		return doc.Domain == d.GetDomain() && string(doc.Text) == d.GetText()
+	})
 	if doc == nil {
 		var err error
 		if doc, err = parse(d.GetFile(), []byte(d.GetText())); err != nil {

@@ -165,6 +165,12 @@ func (e *Encoder) place(r *bucket.Rule) uint32 {
 	return at
 }
 
+// Size returns about how many bytes Append appends: no fewer, but for a sender's name.
+func (e *Encoder) Size() int { return len(e.limits) + len(e.items) + headerBytes }
+
+// headerBytes is the most that the numbers of a header take.
+const headerBytes = 5 * (1 + 10)
+
 // Append appends the whole frame.
 func (e *Encoder) Append(b []byte, h *Header) []byte {
 	b = protowire.AppendVarint(append(b, varint1), h.Number)

@@ -235,7 +235,19 @@ func TestDemo(t *testing.T) {
 
 func TestBenchOfItsOwnNode(t *testing.T) {
 	r := decode[benchReport](t, weir(t, "bench", "--duration", "300ms", "--concurrency", "4", "-o", "json").want(t, exitOK))
-	if !r.InProcess || r.Checks.Calls == 0 || r.Verdicts.Allowed != r.Verdicts.Read || r.Verdicts.Degraded != 0 {
+	if !r.InProcess || r.Checks.Calls == 0 || r.Checks.Verdicts.Allowed != r.Checks.Verdicts.Read || r.Checks.Verdicts.Degraded != 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+func TestBenchOfForwardedChecks(t *testing.T) {
+	r := decode[benchReport](t, weir(t, "bench", "--nodes", "3", "--duration", "300ms", "--concurrency", "4", "--keys", "100", "-o", "json").want(t, exitOK))
+	if r.Forwarded == nil {
+		t.Fatalf("%+v: no forwarded checks", r)
+	}
+	for _, f := range []*checkFigure{&r.Checks, r.Forwarded} {
+		if f.Calls == 0 || f.Verdicts.Allowed != f.Verdicts.Read || f.Verdicts.Degraded != 0 {
+			t.Errorf("%+v", f)
+		}
 	}
 }

@@ -110,6 +110,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"bench", "--mode", "fast"}, "--mode"},
 		{[]string{"bench", "--mode", "batch", "--batch", "10001"}, "10,000"},
 		{[]string{"bench", "--keys", "0"}, "--keys"},
+		{[]string{"bench", "--nodes", "3", "--addr", "127.0.0.1:1"}, "--nodes"},
 		{[]string{"demo", "--clients", "0"}, "--clients"},
 	} {
 		weir(t, tt.args...).want(t, exitUsage, "weir: ", tt.want)
