@@ -29,6 +29,7 @@ type loadClient struct {
 type load struct {
 	checks   atomic.Int64
 	degraded atomic.Int64
+	slowest  atomic.Int64 // nanoseconds that the slowest answer took
 	mu       sync.Mutex
 	failures []error // guarded by mu
 
@@ -83,6 +84,11 @@ func (l *load) one(client loadClient, r *rand.Rand) {
 	resp, err := via.Check(ctx, req)
 	received := l.now()
 	l.checks.Add(1)
+	for took := int64(received - sent); ; {
+		if most := l.slowest.Load(); took <= most || l.slowest.CompareAndSwap(most, took) {
+			break
+		}
+	}
 	if err != nil {
 		l.mu.Lock()
 		l.failures = append(l.failures, err)

@@ -131,9 +131,12 @@ func TestOwnerKilled(t *testing.T) {
 	}
 	meanwhile := startLoad(t, 16, client)
 	meanwhile.WaitChecks(t, 200)
+	killed := time.Now()
 	c.Kill(c.Nodes[2])
 	c.WaitReady() // the table names the two that live
+	t.Logf("the table is without the dead owner after %v", time.Since(killed))
 	meanwhile.Stop()
+	t.Logf("%d of %d answers were degraded meanwhile, the slowest took %v", meanwhile.degraded.Load(), meanwhile.checks.Load(), time.Duration(meanwhile.slowest.Load()))
 	afterwards := startLoad(t, 16, client)
 	afterwards.WaitChecks(t, 500)
 	afterwards.Stop()
