@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -179,7 +180,7 @@ func (c *benchCmd) report(checks, empty *measured) *benchReport {
 }
 
 func (r *benchReport) print(s *streams) {
-	where := fmt.Sprint(r.Nodes)
+	where := strings.Join(r.Nodes, ", ")
 	if r.InProcess {
 		where = "a node in this process"
 	}

@@ -260,7 +260,11 @@ func (c *benchCmd) run(ctx context.Context, conns []*grpc.ClientConn, d time.Dur
 		})
 	}
 	wg.Wait()
-	m.took += time.Since(began)
+	took := time.Since(began)
+	if c.Rate > 0 {
+		took = max(took, d) // the last call was due before the end, and nothing more was
+	}
+	m.took += took
 	return first
 }
 
@@ -278,15 +282,17 @@ func (c *benchCmd) work(ctx context.Context, conn *grpc.ClientConn, worker int, 
 		due := time.Now()
 		if c.Rate > 0 {
 			due = began.Add(time.Duration(n) * time.Second / time.Duration(c.Rate))
+		}
+		if due.Sub(began) >= d {
+			return nil
+		}
+		if c.Rate > 0 {
 			timer.Reset(time.Until(due))
 			select {
 			case <-timer.C:
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		}
-		if due.Sub(began) >= d {
-			return nil
 		}
 		if err := caller.call(); err != nil {
 			return err
