@@ -62,7 +62,11 @@ func (c *replayCmd) Run(ctx context.Context, s *streams) error {
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
-	sum := r.summary(log.summary(records), time.Since(began))
+	read := log.summary(records)
+	if err := read.readable(); err != nil && ctx.Err() == nil {
+		return err
+	}
+	sum := r.summary(read, time.Since(began))
 	if s.json {
 		if err := s.printJSON(sum); err != nil {
 			return err
