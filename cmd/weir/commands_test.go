@@ -290,7 +290,11 @@ func TestBenchReportsWhatFails(t *testing.T) {
 
 func TestClusterAsAFakeSeesIt(t *testing.T) {
 	f := startFake(t)
-	weir(t, "cluster", "members", "--addr", f.addr).want(t, exitOK, "cluster c", "no leader")
+	weir(t, "cluster", "members", "--addr", f.addr).want(t, exitOK, "cluster c", "no leader", "no policies yet")
+	f.version = 3
+	if out := weir(t, "cluster", "members", "--addr", f.addr).want(t, exitOK).out; strings.Contains(out, "no policies") {
+		t.Errorf("policy version 3:\n%s", out)
+	}
 	f.member = []*weirv1.Member{{NodeId: "n1", State: weirv1.Member_STATE_LEAVING, Owned: 1024, RaftSuffrage: "voter", Zone: "east"}}
 	weir(t, "cluster", "members", "--addr", f.addr).want(t, exitOK, "n1 *", "leaving", "1024", "voter", "east", "table epoch 7")
 }
