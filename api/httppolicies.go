@@ -119,7 +119,7 @@ func changeOf(r *http.Request) (*weirv1.ApplyPoliciesRequest, *limiter.Error) {
 			return bad(name, "is no parameter: there are dry_run, if_version, actor and change_reason")
 		}
 		if err != nil || len(values) > 1 {
-			return bad(name, "%q cannot be read: give dry_run=1 or if_version=N, once", values)
+			return bad(name, "%q cannot be read: give dry_run=1 or if_version=N, once", strings.Join(values, " "))
 		}
 	}
 	if match := r.Header.Get("If-Match"); match != "" && match != "*" {

@@ -264,9 +264,9 @@ func (f *founding) expected(all []neighbour) ([]neighbour, error) {
 	switch {
 	case f.cfg.Joins && !others && f.cfg.Expect != 1:
 		if f.cfg.Expect > 1 {
-			return nil, fmt.Errorf("no seed answers: 1 of %d expected nodes seen", f.cfg.Expect)
+			return nil, fmt.Errorf("no address of --join answers: 1 of %d expected nodes seen", f.cfg.Expect)
 		}
-		return nil, errors.New("no seed answers")
+		return nil, errors.New("no address of --join answers: give the gossip address of a member")
 	case f.cfg.Expect == 0:
 		return nil, errors.New("no node that answers has a cluster: give --bootstrap-expect to found one")
 	case f.cfg.Expect == 1 && f.cfg.Joins && time.Since(f.began) < soloPatience:

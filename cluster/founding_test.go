@@ -190,8 +190,8 @@ func TestWhatANodeWaitsFor(t *testing.T) {
 		other *neighbour
 		want  string
 	}{
-		{"alone", nil, nil, "no seed answers: 1 of 3 expected nodes seen"},
-		{"alone, joins", func(cfg *foundingConfig, _ *neighbour, _ *founder) { cfg.Expect = 0 }, nil, "no seed answers"},
+		{"alone", nil, nil, "no address of --join answers: 1 of 3 expected nodes seen"},
+		{"alone, joins", func(cfg *foundingConfig, _ *neighbour, _ *founder) { cfg.Expect = 0 }, nil, "no address of --join answers: give the gossip address of a member"},
 		{"two", nil, new(seen(func(*neighbour) {})), "2 of 3 expected nodes seen"},
 		{"nobody founds", func(cfg *foundingConfig, _ *neighbour, _ *founder) { cfg.Expect = 0 }, new(seen(func(*neighbour) {})), "no node that answers has a cluster: give --bootstrap-expect to found one"},
 		{"another number", nil, new(seen(func(n *neighbour) { n.Expect = 5 })), "1 of 3 expected nodes seen; b expects 5: give all the same --bootstrap-expect"},

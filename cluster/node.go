@@ -170,7 +170,11 @@ func (n *Node) Ready() error {
 	case len(v.table.Members) == 0:
 		return errors.New("the cluster has no table yet")
 	}
-	return fmt.Errorf("the table does not name this node yet: its log may be behind, or the leader %q does not see it", n.leader())
+	leader := n.leader()
+	if leader == "" {
+		return errors.New("the table does not name this start of the node yet, and there is no leader to change it: start the other voters")
+	}
+	return fmt.Errorf("the table does not name this node yet: its log may be behind, or the leader %q does not see it", leader)
 }
 
 func (n *Node) leader() string {

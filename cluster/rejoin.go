@@ -74,7 +74,7 @@ func (g *gossip) rejoinAll() {
 		}
 		if err := g.rejoin(); err != nil && g.isAlone() && time.Since(said) > sayAgain {
 			said = time.Now()
-			g.log.Warn("no seed answers: trying on", "seeds", g.cfg.Join, "err", err)
+			g.log.Warn("no address of --join answers: trying on", "join", g.cfg.Join, "err", err)
 		}
 		next.Reset(g.pace())
 	}

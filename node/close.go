@@ -95,7 +95,7 @@ func (n *Node) seed(ctx context.Context, docs []*weirv1.Document) {
 				n.seeded.Store(true)
 				return
 			case err == nil:
-				n.log.Info("policies not seeded", "reason", res.GetRefused())
+				n.log.Warn("policies not seeded", "reason", res.GetRefused())
 				n.seeded.Store(true)
 				return
 			case ctx.Err() != nil:

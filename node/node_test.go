@@ -61,6 +61,7 @@ func TestSettingsThatCannotWork(t *testing.T) {
 		{"no time", func(c *node.Config) { c.CheckTimeout = 0 }, "--check-timeout"},
 		{"policies that are not there", func(c *node.Config) { c.Policies = "nowhere.yaml" }, "--policies"},
 		{"folder without policies", func(c *node.Config) { c.Policies = c.DataDir }, "no .yaml"},
+		{"policies that are wrong", func(c *node.Config) { c.Policies = written(t, strings.Replace(threeADay, "key:", "keys:", 1)) }, "did you mean \"key\"?"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -229,6 +230,33 @@ func TestRestartKeepsPoliciesAndIdentity(t *testing.T) {
 	}
 	if r := check(t, n, "shop", "client", "a"); !r.GetAllowed() || r.GetPolicy() != "per-client" {
 		t.Errorf("check after the restart: %v", r)
+	}
+}
+
+// written returns the path of a file with a text.
+func written(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "p.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// One file may hold several documents, for a seed as for weir policy apply.
+func TestSeedOfSeveralDocuments(t *testing.T) {
+	cfg := nodetest.Config(t, "n1")
+	cfg.Policies = written(t, threeADay+"---\n"+strings.Replace(threeADay, "shop", "other", 1))
+	n, err := node.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Kill()
+	nodetest.Eventually(t, "the seed is offered", n.Seeded)
+	admin := weirv1.NewAdminClient(nodetest.Dial(t, n.Addresses().GRPC))
+	got, err := admin.GetPolicies(t.Context(), &weirv1.GetPoliciesRequest{})
+	if err != nil || len(got.GetDocuments()) != 2 {
+		t.Errorf("%v, %v; want both documents", got.GetDocuments(), err)
 	}
 }
 

@@ -80,15 +80,29 @@ func (b *busiest) down(i int) {
 
 // top returns the n busiest keys, the busiest first.
 func (b *busiest) top(n int) []KeyTally {
-	if len(b.heap) == 0 {
-		return nil
-	}
-	all := make([]KeyTally, len(b.heap))
-	for i := range b.heap {
-		all[i] = b.heap[i].KeyTally
-	}
+	all := b.tallies(func(KeyTally) bool { return true })
 	slices.SortFunc(all, func(x, y KeyTally) int {
 		return cmp.Or(cmp.Compare(y.Requests, x.Requests), cmp.Compare(x.Key, y.Key))
 	})
 	return all[:min(n, len(all))]
+}
+
+// mostDenied returns the n keys that were denied most often, the worst first. A key that
+// is denied often comes often, so it is among those counted.
+func (b *busiest) mostDenied(n int) []KeyTally {
+	all := b.tallies(func(k KeyTally) bool { return k.Denied > 0 })
+	slices.SortFunc(all, func(x, y KeyTally) int {
+		return cmp.Or(cmp.Compare(y.Denied, x.Denied), cmp.Compare(x.Key, y.Key))
+	})
+	return all[:min(n, len(all))]
+}
+
+// tallies returns the keys that are to be kept, nil where there are none.
+func (b *busiest) tallies(keep func(KeyTally) bool) (kept []KeyTally) {
+	for i := range b.heap {
+		if k := b.heap[i].KeyTally; keep(k) {
+			kept = append(kept, k)
+		}
+	}
+	return kept
 }

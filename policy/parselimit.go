@@ -140,6 +140,12 @@ func (r *reader) concurrency(l *bucket.Limit, fields map[string]*field) {
 
 // duration reads a duration; def where the field is absent.
 func (r *reader) duration(f *field, def time.Duration) time.Duration {
+	if f != nil {
+		if n, ok := f.value.(*ast.IntegerNode); ok {
+			r.report(n.Token, f.path, "%s is no duration: say of what, as %ss", n.Token.Value, n.Token.Value)
+			return def
+		}
+	}
 	s, ok := r.textOf(f)
 	if !ok {
 		return def

@@ -64,6 +64,9 @@ func ParseRate(s string) (Rate, error) {
 	if !ok {
 		return Rate{}, fmt.Errorf("%q is not a rate: write COUNT/PERIOD, as 100/s", s)
 	}
+	if grouped := groupedByCommas(count); grouped != "" {
+		return Rate{}, fmt.Errorf("%q is not a rate: underscores group digits; write %s/%s", s, grouped, period)
+	}
 	if strings.ContainsAny(count, ".,") {
 		return Rate{}, errors.New(fractionRemedy(s, count, period))
 	}
@@ -79,6 +82,20 @@ func ParseRate(s string) (Rate, error) {
 		return Rate{}, fmt.Errorf("%q is not a rate: PERIOD is a duration as 10s or 1h30m, or second, minute, hour, day, week, month, year", s)
 	}
 	return Rate{Count: n, Period: d}, nil
+}
+
+// groupedByCommas returns a count like 10,000 with underscores, "" for any other.
+func groupedByCommas(count string) string {
+	groups := strings.Split(count, ",")
+	for i, g := range groups {
+		if strings.Trim(g, "0123456789") != "" || i > 0 && len(g) != 3 || i == 0 && (len(g) < 1 || len(g) > 3 || g[0] == '0') {
+			return ""
+		}
+	}
+	if len(groups) == 1 {
+		return ""
+	}
+	return strings.Join(groups, "_")
 }
 
 // fractionRemedy says how to write a rate with a broken count in whole numbers.

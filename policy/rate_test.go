@@ -51,6 +51,7 @@ func TestParseRate(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"0.5/s": "1/2s", "1.25/10m": "1/8m", "0,1/day": "1/10d", "2.0/s": "2/1s",
+		"1,000/s": "1_000/s", "10,000,000/day": "10_000_000/day", "1,5/s": "3/2s", "0,125/s": "1/8s",
 	} {
 		_, err := policy.ParseRate(text)
 		if err == nil || !contains(err.Error(), "write "+want) {

@@ -192,7 +192,7 @@ func (r *reader) integer(f *field, low, high, def int64) int64 {
 	}
 	tk := tokenOf(f.value)
 	if _, ok := f.value.(*ast.IntegerNode); !ok {
-		remedy := "write a whole number"
+		remedy := fmt.Sprintf("write one in %d to %d", low, high)
 		if s, ok := f.value.(*ast.StringNode); ok {
 			if _, err := strconv.ParseInt(s.Value, 10, 64); err == nil {
 				remedy = "write it without quotes: " + s.Value

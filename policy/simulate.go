@@ -44,10 +44,13 @@ type Tally struct {
 	Allowed  int64      `json:"allowed"`  // that its limits had room for
 	Denied   int64      `json:"denied"`   // that one of its limits refused; as a shadow it would have
 	Busiest  []KeyTally `json:"busiest,omitempty"`
+	// MostDenied are those of the keys counted that were denied most often.
+	MostDenied []KeyTally `json:"most_denied,omitempty"`
 }
 
-// A KeyTally is how often one key came. Requests is too high by at most Over, where
-// there were more keys than are counted at a time.
+// A KeyTally is how often one key came. Where there were more keys than are counted at a
+// time, Requests is too high by at most Over, and Denied lacks what came before the key
+// was counted.
 type KeyTally struct {
 	Key      string `json:"key"`
 	Requests int64  `json:"requests"`
@@ -174,6 +177,7 @@ func (s *Simulation) Result(top int) SimulationResult {
 		if t != nil {
 			out := &r.Policies[i]
 			out.Requests, out.Allowed, out.Denied, out.Busiest = t.requests, t.requests-t.denied, t.denied, t.keys.top(top)
+			out.MostDenied = t.keys.mostDenied(top)
 		}
 	}
 	return r

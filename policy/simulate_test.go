@@ -33,10 +33,10 @@ func TestSimulation(t *testing.T) {
 	}
 	got := sim.Result(1)
 	want := policy.SimulationResult{Requests: 9, Allowed: 7, Denied: 2, NoPolicy: 1, UnknownDomain: 1, Policies: []policy.Tally{
-		{Domain: "shop", Policy: "per-client", Mode: "enforce", Requests: 8, Allowed: 6, Denied: 2, Busiest: []policy.KeyTally{{Key: "client=a", Requests: 6, Denied: 2}}},
+		{Domain: "shop", Policy: "per-client", Mode: "enforce", Requests: 8, Allowed: 6, Denied: 2, Busiest: []policy.KeyTally{{Key: "client=a", Requests: 6, Denied: 2}}, MostDenied: []policy.KeyTally{{Key: "client=a", Requests: 6, Denied: 2}}},
 		{Domain: "shop", Policy: "all", Mode: "enforce", Requests: 8, Allowed: 8, Busiest: []policy.KeyTally{{Key: "(all)", Requests: 8}}},
 		// What per-client denies is not taken from the shadow, which refuses by itself.
-		{Domain: "shop", Policy: "strict", Mode: "shadow", Requests: 8, Allowed: 3, Denied: 5, Busiest: []policy.KeyTally{{Key: "(all)", Requests: 8, Denied: 5}}},
+		{Domain: "shop", Policy: "strict", Mode: "shadow", Requests: 8, Allowed: 3, Denied: 5, Busiest: []policy.KeyTally{{Key: "(all)", Requests: 8, Denied: 5}}, MostDenied: []policy.KeyTally{{Key: "(all)", Requests: 8, Denied: 5}}},
 		{Domain: "shop", Policy: "staff", Mode: "enforce", Requests: 2, Allowed: 2},
 		{Domain: "shop", Policy: "idle", Mode: "enforce"},
 	}}
@@ -54,6 +54,26 @@ func TestSimulationExempt(t *testing.T) {
 	sim.Step(0, "shop", nil)
 	if got := sim.Result(5); got.Exempt != 1 || got.NoPolicy != 0 || got.Allowed != 1 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A key that is denied is shown, however many come more often and are not.
+func TestMostDeniedKeys(t *testing.T) {
+	s := compile(t, doc("shop", "name: a, key: [k], limits: [{algorithm: fixed_window, rate: 5/s}]"))
+	sim := policy.NewSimulation(s, bucket.NewStore(bucket.Config{Memory: 16 << 20}))
+	for i := range 40 {
+		sim.Step(int64(i)*int64(time.Second), "shop", attributes("k", "steady"))
+		if i < 8 {
+			sim.Step(0, "shop", attributes("k", "hasty"))
+		}
+		if i < 6 {
+			sim.Step(0, "shop", attributes("k", "hurried"))
+		}
+	}
+	got := sim.Result(2).Policies[0]
+	want := []policy.KeyTally{{Key: "k=hasty", Requests: 8, Denied: 3}, {Key: "k=hurried", Requests: 6, Denied: 1}}
+	if !reflect.DeepEqual(got.MostDenied, want) || got.Busiest[0].Key != "k=steady" {
+		t.Errorf("most denied %+v, want %+v; busiest %+v, want steady first", got.MostDenied, want, got.Busiest)
 	}
 }
 

@@ -156,7 +156,7 @@ func blockText(line string) bool {
 // refused is what is said of YAML that documents do not use.
 var refused = map[token.Type]string{
 	token.AnchorType:        "YAML anchors are not supported: write the value out, or quote a value that begins with &",
-	token.AliasType:         `YAML aliases are not supported; quote a value that begins with a star, as "*.example.com"`,
+	token.AliasType:         `YAML aliases are not supported; quote a value that is or begins with a star, as "*" or "*.example.com"`,
 	token.TagType:           "YAML tags are not supported: quote the value instead",
 	token.MergeKeyType:      "YAML merge keys are not supported: write the fields out",
 	token.MappingKeyType:    `YAML complex keys are not supported: write "name: value", or quote a value that begins with ?`,

@@ -70,7 +70,7 @@ func (s *Store) tryDocument(file string, in *weirv1.Document) (*policy.Document,
 		}
 	}
 	if in.GetDomain() != "" && in.GetDomain() != doc.Domain {
-		return nil, policy.Problems{{File: file, Path: "domain", Message: fmt.Sprintf("the text says %q, the request %q: leave one of them out", doc.Domain, in.GetDomain())}}
+		return nil, policy.Problems{{File: file, Path: "domain", Message: fmt.Sprintf("the text says %q, the request %q: make them the same", doc.Domain, in.GetDomain())}}
 	}
 	return doc, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -250,7 +251,7 @@ func (c *benchCmd) report(kinds []*benchKind, empty *measured) *benchReport {
 }
 
 func (r *benchReport) print(s *streams) {
-	where := fmt.Sprint(r.Nodes)
+	where := strings.Join(r.Nodes, ", ")
 	switch {
 	case r.Forwarded != nil:
 		where = "one of several nodes in this process"

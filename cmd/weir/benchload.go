@@ -264,7 +264,11 @@ func (c *benchCmd) run(ctx context.Context, conns []*grpc.ClientConn, d time.Dur
 		})
 	}
 	wg.Wait()
-	m.took += time.Since(began)
+	took := time.Since(began)
+	if c.Rate > 0 {
+		took = max(took, d) // the last call was due before the end, and nothing more was
+	}
+	m.took += took
 	return first
 }
 
@@ -286,6 +290,11 @@ func (c *benchCmd) work(ctx context.Context, conn *grpc.ClientConn, worker int, 
 		due := time.Now()
 		if c.Rate > 0 {
 			due = began.Add(time.Duration(n) * time.Second / time.Duration(c.Rate))
+		}
+		if due.Sub(began) >= d {
+			return nil
+		}
+		if c.Rate > 0 {
 			early := time.Until(due)
 			timer.Reset(early)
 			select {
@@ -293,14 +302,9 @@ func (c *benchCmd) work(ctx context.Context, conn *grpc.ClientConn, worker int, 
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-			if due.Sub(began) >= d {
-				return nil
-			}
 			if now := time.Now(); early > 0 && now.Sub(due) < ringsLate {
 				due = now
 			}
-		} else if due.Sub(began) >= d {
-			return nil
 		}
 		if err := caller.call(); err != nil {
 			return err

@@ -57,7 +57,7 @@ func (c *checkCmd) Run(ctx context.Context, s *streams) error {
 			return err
 		}
 	} else {
-		printVerdict(s, r)
+		printVerdict(s, r, c.Domain)
 	}
 	if !r.GetAllowed() {
 		return denied
@@ -65,8 +65,8 @@ func (c *checkCmd) Run(ctx context.Context, s *streams) error {
 	return nil
 }
 
-// printVerdict says a verdict in words.
-func printVerdict(s *streams, r *weirv1.CheckResponse) {
+// printVerdict says a verdict about a request of a domain in words.
+func printVerdict(s *streams, r *weirv1.CheckResponse, domain string) {
 	answer := "denied"
 	if r.GetAllowed() {
 		answer = "allowed"
@@ -74,7 +74,7 @@ func printVerdict(s *streams, r *weirv1.CheckResponse) {
 	reason := word(r.GetReason(), "REASON_")
 	switch r.GetReason() {
 	case weirv1.Reason_REASON_NO_POLICY:
-		reason += ": no policy of this domain applies"
+		reason += fmt.Sprintf(": no policy of domain %q applies, see weir policy get %s", domain, domain)
 	case weirv1.Reason_REASON_EXEMPT:
 		reason += ": the policy that applies is unlimited"
 	}

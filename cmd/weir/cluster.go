@@ -18,7 +18,7 @@ type membersCmd struct{ nodeFlags }
 
 // Help is shown by --help.
 func (membersCmd) Help() string {
-	return `Shows the cluster as one node sees it: every member with its state and addresses, how many of the 1024 partitions it owns and shadows, and its place in raft. The leader has a star.
+	return `Shows the cluster as one node sees it: every member with its state and addresses, how many of the 1024 partitions it owns and shadows, and its place in raft. The leader has a star. A node shadows the partitions whose replica it is; nothing is copied to replicas yet.
 
 Example:
 
@@ -72,6 +72,9 @@ func (c *membersCmd) Run(ctx context.Context, s *streams) error {
 	}
 	t.print(s.out, "")
 	s.printf("\ncluster %s as %s sees it: table epoch %d, policy version %d\n", r.GetClusterId(), r.GetNodeId(), r.GetTableEpoch(), r.GetPolicyVersion())
+	if r.GetPolicyVersion() == 0 {
+		s.printf("no policies yet: every request is allowed until weir policy apply\n")
+	}
 	if r.GetLeader() == "" {
 		s.printf("no leader: policies and table stand still until most voters see each other\n")
 	}

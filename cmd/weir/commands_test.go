@@ -38,7 +38,7 @@ func TestCheckPrintsVerdicts(t *testing.T) {
 		{"limited", limited, nil, exitDenied, []string{"denied (limited, degraded: own_right)", "client-rate", "10,000", "31.2s", "never", "shadow: would deny"},
 			`"retry_after":31.2,"wait":0,"degraded":true,"degraded_reason":"own_right","policy_version":7,"others":[{"allowed":true`},
 		{"permit", permit, nil, exitOK, []string{"allowed (ok)", "permit ab", "1.5s"}, `"permit":"qw=="`},
-		{"no policy", &weirv1.CheckResponse{Allowed: true, Reason: weirv1.Reason_REASON_NO_POLICY}, nil, exitOK, []string{"no_policy: no policy"}, `{"allowed":true,"reason":"no_policy","degraded":false,"policy_version":0}`},
+		{"no policy", &weirv1.CheckResponse{Allowed: true, Reason: weirv1.Reason_REASON_NO_POLICY}, nil, exitOK, []string{`no_policy: no policy of domain "shop" applies`, "weir policy get shop"}, `{"allowed":true,"reason":"no_policy","degraded":false,"policy_version":0}`},
 		{"exempt", &weirv1.CheckResponse{Allowed: true, Reason: weirv1.Reason_REASON_EXEMPT}, nil, exitOK, []string{"exempt"}, `"reason":"exempt"`},
 		{"unavailable", &weirv1.CheckResponse{Reason: weirv1.Reason_REASON_UNAVAILABLE, Degraded: true, DegradedReason: weirv1.DegradedReason_DEGRADED_REASON_CLOSED}, nil, exitDenied, []string{"denied (unavailable, degraded: closed)"}, `"degraded_reason":"closed"`},
 		{"bad request", nil, status.Error(codes.InvalidArgument, "attributes[0].value: is empty"), exitUsage, []string{"attributes[0].value: is empty"}, ""},
@@ -79,6 +79,15 @@ func TestNobodyAnswers(t *testing.T) {
 		weir(t, append(args, "--addr", addr)...).want(t, exitError, addr, "weir serve")
 	}
 	weir(t, "healthcheck", "--http-addr", addr).want(t, exitError, addr)
+	weir(t, "check", "shop", "--timeout", "0s").want(t, exitUsage, "--timeout: 0s is not positive")
+}
+
+// gRPC's address and HTTP's are easily taken for each other.
+func TestAddressOfTheOtherProtocol(t *testing.T) {
+	s := httptest.NewServer(http.NotFoundHandler())
+	defer s.Close()
+	weir(t, "check", "shop", "--addr", strings.TrimPrefix(s.URL, "http://")).want(t, exitError, "speaks HTTP, not gRPC", "--addr")
+	weir(t, "healthcheck", "--http-addr", startFake(t).addr).want(t, exitError, "does not speak HTTP", "--http-addr")
 }
 
 func TestHealthcheck(t *testing.T) {
@@ -212,9 +221,11 @@ func TestReplayGoesThroughAllNodes(t *testing.T) {
 		t.Errorf("%d and %d checks, want 50 each", a.checks.Load(), b.checks.Load())
 	}
 	weirIn(t.Context(), log, "replay", "-", "--addr", a.addr+","+b.addr, "--domain", "shop").want(t, exitOK, "per-ip", "100", "1 malformed", "line 1", "10 degraded by open")
-	weirIn(t.Context(), log, "replay", "-", "--addr", a.addr, "--domain", "other").want(t, exitError, "100 checks got no answer", "domain")
+	weirIn(t.Context(), log, "replay", "-", "--addr", a.addr, "--domain", "other").want(t, exitError, "100 checks got no answer", "domain", "weir: 100 checks got no answer; the first: "+a.addr)
 	a.docs = append(a.docs, &weirv1.Document{Domain: "blog"})
-	weirIn(t.Context(), log, "replay", "-", "--addr", a.addr).want(t, exitUsage, "--domain", "shop blog")
+	weirIn(t.Context(), log, "replay", "-", "--addr", a.addr).want(t, exitUsage, "--domain", "shop, blog")
+	a.docs = a.docs[:1]
+	weirIn(t.Context(), log, "replay", "-", "--addr", a.addr).want(t, exitUsage, "--domain", "weir policy apply")
 }
 
 func TestReplayKeepsPace(t *testing.T) {
@@ -264,6 +275,9 @@ func TestBenchKeepsItsRate(t *testing.T) {
 	if r.Checks.Calls != 200 || r.Empty.Calls != 200 {
 		t.Errorf("%d checks and %d empty calls, want 200 each", r.Checks.Calls, r.Empty.Calls)
 	}
+	if r.Checks.PerSecond > 400 || r.Empty.PerSecond > 400 {
+		t.Errorf("%.0f checks and %.0f empty calls a second, want 400 at most", r.Checks.PerSecond, r.Empty.PerSecond)
+	}
 }
 
 func TestBenchReportsWhatFails(t *testing.T) {
@@ -276,7 +290,11 @@ func TestBenchReportsWhatFails(t *testing.T) {
 
 func TestClusterAsAFakeSeesIt(t *testing.T) {
 	f := startFake(t)
-	weir(t, "cluster", "members", "--addr", f.addr).want(t, exitOK, "cluster c", "no leader")
+	weir(t, "cluster", "members", "--addr", f.addr).want(t, exitOK, "cluster c", "no leader", "no policies yet")
+	f.version = 3
+	if out := weir(t, "cluster", "members", "--addr", f.addr).want(t, exitOK).out; strings.Contains(out, "no policies") {
+		t.Errorf("policy version 3:\n%s", out)
+	}
 	f.member = []*weirv1.Member{{NodeId: "n1", State: weirv1.Member_STATE_LEAVING, Owned: 1024, RaftSuffrage: "voter", Zone: "east"}}
 	weir(t, "cluster", "members", "--addr", f.addr).want(t, exitOK, "n1 *", "leaving", "1024", "voter", "east", "table epoch 7")
 }

@@ -38,6 +38,9 @@ func dial(addr string) (*grpc.ClientConn, error) {
 // call runs f with a connection to the node and a deadline, and says in words for a
 // person what went wrong.
 func (n *nodeFlags) call(ctx context.Context, f func(context.Context, *grpc.ClientConn) error) error {
+	if n.Timeout <= 0 {
+		return usage("--timeout: %v is not positive: give a duration like 5s", n.Timeout)
+	}
 	conn, err := dial(n.Addr)
 	if err != nil {
 		return err
@@ -56,6 +59,9 @@ func explain(err error, addr string) error {
 	}
 	switch st.Code() {
 	case codes.Unavailable:
+		if strings.Contains(st.Message(), "looked like an HTTP/1.1 header") {
+			return fmt.Errorf("what listens at %s speaks HTTP, not gRPC: give a node's gRPC address with --addr (weir serve listens for gRPC on port 7070)", addr)
+		}
 		if strings.Contains(st.Message(), "connection error") {
 			return fmt.Errorf("no node answers at %s: start one with weir serve, or give its gRPC address with --addr (%s)", addr, lastPart(st.Message()))
 		}
@@ -65,7 +71,7 @@ func explain(err error, addr string) error {
 	case codes.Canceled:
 		return fmt.Errorf("stopped before %s answered", addr)
 	case codes.Unimplemented:
-		return fmt.Errorf("what listens at %s does not know this call: is it a node of weir of this version?", addr)
+		return fmt.Errorf("what listens at %s does not know this call: is it the gRPC address of a node of this version, and not that of peers?", addr)
 	}
 	return fmt.Errorf("%s: %s", addr, st.Message())
 }

@@ -58,7 +58,11 @@ func (c *demoCmd) Run(ctx context.Context, s *streams) (err error) {
 	if err != nil {
 		return fmt.Errorf("demo: %w", err)
 	}
-	s.step("policy version %d is in force on all nodes; %d clients drive traffic for %v", version, c.Clients, c.Duration)
+	clients := "1 client drives"
+	if c.Clients > 1 {
+		clients = grouped(c.Clients) + " clients drive"
+	}
+	s.step("policy version %d is in force on all nodes; %s traffic for %v", version, clients, c.Duration)
 	t := newTraffic(c, cluster.conns())
 	t.drive(ctx, newProgress(s))
 	if ctx.Err() != nil {
@@ -98,7 +102,7 @@ func (t *demoTraffic) report(s *streams, nodes []demoNode) error {
 	if s.json {
 		return &exitCode{code: exitError}
 	}
-	return errors.New("demo: the answers were not exact")
+	return errors.New("demo: " + r.judgement())
 }
 
 // A demoStream is the traffic for one policy.

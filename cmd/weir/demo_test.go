@@ -35,7 +35,7 @@ func TestDemoOfAnExactLimiter(t *testing.T) {
 			t.Errorf("the table lacks %s", d.policy)
 		}
 	}
-	if !strings.Contains(out, "0 failed, 0 degraded") || !strings.Contains(out, "one answer") || !strings.Contains(out, "75 % of them forwarded") {
+	if !strings.Contains(out, "0 failed, 0 degraded") || !strings.Contains(out, "one answer") || !strings.Contains(out, "75% of them forwarded") {
 		t.Errorf("report:\n%s", out)
 	}
 }
@@ -50,6 +50,19 @@ func TestDemoOfTwoOwners(t *testing.T) {
 	r := decode[demoReport](t, result{out: out})
 	if err == nil || r.Exact || len(r.Findings) == 0 || len(r.Policies) != len(demoStreams) {
 		t.Errorf("error %v; report %+v", err, r)
+	}
+}
+
+// Too little traffic is not called a wrong answer.
+func TestDemoOfTooLittleTraffic(t *testing.T) {
+	cmd := &demoCmd{Duration: 100 * time.Millisecond, Clients: 1, Rate: 20, Seed: 1}
+	traffic := newTraffic(cmd, demoServers(t, 1, 1))
+	var b bytes.Buffer
+	s := &streams{out: &b, err: &b}
+	traffic.drive(t.Context(), newProgress(s))
+	err := traffic.report(s, nil)
+	if err == nil || !strings.Contains(err.Error(), "--duration") || !strings.Contains(b.String(), "not asked once") || strings.Contains(b.String(), "Not exact") {
+		t.Errorf("error %v; report:\n%s", err, b.String())
 	}
 }
 

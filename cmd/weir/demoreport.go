@@ -26,6 +26,7 @@ type demoReport struct {
 	Policies  []demoPolicy      `json:"policies"`
 	Nodes     []demoNode        `json:"nodes"`
 	Findings  []string          `json:"findings,omitempty"`
+	unasked   []string          // policies without traffic
 	failure   error
 }
 
@@ -100,6 +101,7 @@ func newDemoReport(judged *oracle.Report, nodes []demoNode, t *demoTraffic) *dem
 		l := judged.Limit(d.policy)
 		if l == nil {
 			r.Exact = false
+			r.unasked = append(r.unasked, d.policy)
 			r.Findings = append(r.Findings, d.policy+": not asked once")
 			continue
 		}
@@ -170,9 +172,9 @@ func (r *demoReport) print(s *streams) {
 		n.add(d.Node, fmt.Sprint(d.Owns), grouped(d.Checks), percent(d.Checks, sum), percent(d.Local, d.Local+d.Forwarded), percent(d.Forwarded, d.Local+d.Forwarded))
 	}
 	n.print(s.out, "  ")
-	s.printf("\n  %s checks in %.1f s, %.0f %% of them forwarded to the node that owns the key; p50 %s, p99 %s\n",
+	s.printf("\n  %s checks in %.1f s, %.0f%% of them forwarded to the node that owns the key; p50 %s, p99 %s\n",
 		grouped(r.Checks), r.Seconds, 100*r.Forwarded, seconds(r.P50), seconds(r.P99))
-	s.printf("  %d failed, %s\n", r.Failed, degradedWords(r.Degraded))
+	s.printf("  %s failed, %s\n", grouped(r.Failed), degradedWords(r.Degraded))
 	if r.failure != nil {
 		s.printf("  the first failure: %v\n", r.failure)
 	}
@@ -181,13 +183,33 @@ func (r *demoReport) print(s *streams) {
 		return
 	}
 	const shown = 12
-	s.printf("\n  Not exact:\n")
+	title := "Not exact"
+	if r.onlyUnasked() {
+		title = "Not all was asked"
+	}
+	s.printf("\n  %s:\n", title)
 	for _, f := range r.Findings[:min(shown, len(r.Findings))] {
 		s.printf("    %s\n", f)
 	}
 	if len(r.Findings) > shown {
 		s.printf("    and %d more\n", len(r.Findings)-shown)
 	}
+}
+
+// onlyUnasked reports whether every answer was exact and too little was asked.
+func (r *demoReport) onlyUnasked() bool {
+	return r.Failed == 0 && len(r.Degraded) == 0 && len(r.unasked) == len(r.Findings)
+}
+
+// judgement says why the answers are not called exact, and what to do.
+func (r *demoReport) judgement() string {
+	switch {
+	case r.Failed > 0 || len(r.Degraded) > 0:
+		return "checks failed or were degraded, so the answers cannot all be exact: where this machine did not keep up, give a lower --rate or fewer --clients"
+	case r.onlyUnasked():
+		return "the answers were right, but not every policy was asked: give a longer --duration or a higher --rate"
+	}
+	return "the answers were not exact"
 }
 
 func interval(low, high int64) string {
@@ -203,7 +225,7 @@ func degradedWords(degraded map[string]uint64) string {
 	}
 	var words []string
 	for _, reason := range slices.Sorted(maps.Keys(degraded)) {
-		words = append(words, fmt.Sprintf("%d degraded by %s", degraded[reason], reason))
+		words = append(words, fmt.Sprintf("%s degraded by %s", grouped(degraded[reason]), reason))
 	}
 	return strings.Join(words, ", ")
 }

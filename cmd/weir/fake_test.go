@@ -27,12 +27,13 @@ import (
 type fakeNode struct {
 	weirv1.UnimplementedLimiterServer
 	weirv1.UnimplementedAdminServer
-	addr   string
-	check  func(*weirv1.CheckRequest) (*weirv1.CheckResponse, error)
-	apply  func(*weirv1.ApplyPoliciesRequest) (*weirv1.ApplyPoliciesResponse, error)
-	member []*weirv1.Member
-	docs   []*weirv1.Document
-	checks atomic.Int64
+	addr    string
+	check   func(*weirv1.CheckRequest) (*weirv1.CheckResponse, error)
+	apply   func(*weirv1.ApplyPoliciesRequest) (*weirv1.ApplyPoliciesResponse, error)
+	member  []*weirv1.Member
+	docs    []*weirv1.Document
+	version uint64 // of policies, as ListMembers tells it
+	checks  atomic.Int64
 }
 
 // startFake starts a fake node until the test ends. Its check allows everything.
@@ -102,7 +103,7 @@ func (f *fakeNode) ApplyPolicies(_ context.Context, r *weirv1.ApplyPoliciesReque
 }
 
 func (f *fakeNode) ListMembers(context.Context, *weirv1.ListMembersRequest) (*weirv1.ListMembersResponse, error) {
-	r := &weirv1.ListMembersResponse{Members: f.member, ClusterId: "c", TableEpoch: 7, PolicyVersion: 3}
+	r := &weirv1.ListMembersResponse{Members: f.member, ClusterId: "c", TableEpoch: 7, PolicyVersion: f.version}
 	if len(f.member) > 0 {
 		r.NodeId, r.Leader = f.member[0].GetNodeId(), f.member[0].GetNodeId()
 	}

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -29,7 +31,14 @@ func (c *healthcheckCmd) Run(ctx context.Context, s *streams) error {
 	defer cancel()
 	ready, detail, err := c.ask(ctx)
 	if err != nil {
-		return fmt.Errorf("no answer from %s: %w: is a node running there? its address is --http-addr", c.HTTPAddr, err)
+		var call *url.Error
+		if errors.As(err, &call) {
+			err = call.Err // the rest says what is asked for, which the reader knows
+		}
+		if strings.Contains(err.Error(), "malformed HTTP response") {
+			err = errors.New("what listens there does not speak HTTP")
+		}
+		return fmt.Errorf("no answer from %s: %w: is a node running there? give its HTTP address with --http-addr", c.HTTPAddr, err)
 	}
 	if s.json {
 		if err := s.printJSON(map[string]any{"ready": ready, "detail": detail}); err != nil {

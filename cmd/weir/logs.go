@@ -23,6 +23,7 @@ type logFlags struct {
 // A logInput is an open log, in the order of its timestamps.
 type logInput struct {
 	*accesslog.Orderer
+	name   string            // for messages
 	reader *accesslog.Reader // nil where lines are generated
 	close  func() error
 }
@@ -35,7 +36,7 @@ func (f *logFlags) open(stdin io.Reader) (*logInput, error) {
 	case f.Generate > 0 && f.Log != "":
 		return nil, usage("give a log or --generate, not both")
 	case f.Generate > 0:
-		return &logInput{Orderer: accesslog.NewOrderer(accesslog.NewGenerator(f.Generate, f.Seed), accesslog.Window), close: func() error { return nil }}, nil
+		return &logInput{Orderer: accesslog.NewOrderer(accesslog.NewGenerator(f.Generate, f.Seed), accesslog.Window), name: "--generate", close: func() error { return nil }}, nil
 	case f.Log == "":
 		return nil, usage("give an access log, - for standard input, or --generate N")
 	}
@@ -51,8 +52,12 @@ func (f *logFlags) open(stdin io.Reader) (*logInput, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", f.Log, err), closeFile())
 	}
+	name := f.Log
+	if name == "-" {
+		name = "standard input"
+	}
 	reader := accesslog.NewReader(text)
-	return &logInput{Orderer: accesslog.NewOrderer(reader, accesslog.Window), reader: reader, close: closeFile}, nil
+	return &logInput{Orderer: accesslog.NewOrderer(reader, accesslog.Window), name: name, reader: reader, close: closeFile}, nil
 }
 
 // unzip reads through gzip where the text begins like it.
@@ -72,8 +77,11 @@ func (l *logInput) each(f func(rec *accesslog.Record) error) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return fmt.Errorf("%s ends in the middle: was it copied whole? %w", l.name, err)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", l.name, err)
 		}
 		if err := f(&rec); err != nil {
 			return err
@@ -105,6 +113,18 @@ func (l *logInput) summary(records int) logSummary {
 		}
 	}
 	return sum
+}
+
+// readable returns an error where not one line of a log could be read.
+func (sum *logSummary) readable() error {
+	if sum.Records > 0 || sum.Malformed == 0 {
+		return nil
+	}
+	first := ""
+	if len(sum.Problems) > 0 {
+		first = fmt.Sprintf("; line %d: %s", sum.Problems[0].Line, sum.Problems[0].Reason)
+	}
+	return fmt.Errorf("none of %s lines could be read%s: is it an access log in common or combined format?", grouped(sum.Malformed), first)
 }
 
 // print says in words what was read; of what is wrong, the first few lines.

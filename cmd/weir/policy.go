@@ -87,6 +87,8 @@ type applyCmd struct {
 func (applyCmd) Help() string {
 	return `Prints the plan and asks. A document is one domain, whole: what it lacks goes, other domains stay. Nothing is applied where another change came between the plan and the answer.
 
+Exits 0 when the documents are in force, or were before, 1 when they are refused or the answer is no.
+
 Examples:
 
   weir policy apply policies/ --dry-run

@@ -62,7 +62,11 @@ func (c *replayCmd) Run(ctx context.Context, s *streams) error {
 	if err != nil && ctx.Err() == nil {
 		return err
 	}
-	sum := r.summary(log.summary(records), time.Since(began))
+	read := log.summary(records)
+	if err := read.readable(); err != nil && ctx.Err() == nil {
+		return err
+	}
+	sum := r.summary(read, time.Since(began))
 	if s.json {
 		if err := s.printJSON(sum); err != nil {
 			return err
@@ -76,7 +80,7 @@ func (c *replayCmd) Run(ctx context.Context, s *streams) error {
 	case sum.Errors > 0 && s.json:
 		return &exitCode{code: exitError}
 	case sum.Errors > 0:
-		return fmt.Errorf("%s checks got no answer; the first: %w", grouped(sum.Errors), explain(r.firstErr, "a node"))
+		return fmt.Errorf("%s checks got no answer; the first: %w", grouped(sum.Errors), r.firstErr)
 	}
 	return nil
 }
@@ -140,8 +144,11 @@ func (r *replay) connect(ctx context.Context) error {
 			domains = append(domains, d.GetDomain())
 		}
 	}
-	if len(domains) != 1 {
-		return usage("--domain: the cluster has the domains [%s]: name one", strings.Join(domains, " "))
+	if len(domains) == 0 {
+		return usage("--domain: the cluster has policies of no domain: apply some with weir policy apply, or name a domain")
+	}
+	if len(domains) > 1 {
+		return usage("--domain: the cluster has the domains %s: name one", strings.Join(domains, ", "))
 	}
 	r.domain = domains[0]
 	return nil
@@ -181,7 +188,7 @@ func (r *replay) send(ctx context.Context, log *logInput, p *progress) (records 
 		for name, value := range rec.Attributes() {
 			req.Attributes = append(req.Attributes, &weirv1.Attribute{Key: name, Value: value})
 		}
-		conn := r.conns[records%len(r.conns)]
+		conn, addr := r.conns[records%len(r.conns)], r.addrs[records%len(r.addrs)]
 		records++
 		p.say("  %s requests, log time %s", grouped(records), rec.Time.Format(time.DateTime))
 		wg.Go(func() {
@@ -189,7 +196,7 @@ func (r *replay) send(ctx context.Context, log *logInput, p *progress) (records 
 			call, cancel := context.WithTimeout(ctx, r.cmd.Timeout)
 			defer cancel()
 			answer, err := weirv1.NewLimiterClient(conn).Check(call, req)
-			r.count(answer, err)
+			r.count(answer, explain(err, addr))
 		})
 		return nil
 	})
@@ -278,7 +285,7 @@ func (r *replay) summary(log logSummary, took time.Duration) *replaySummary {
 
 func (sum *replaySummary) print(s *streams) {
 	sum.logSummary.print(s)
-	s.printf("domain %s, through %s, in %.1f s\n\n", sum.Domain, strings.Join(sum.Nodes, " "), sum.Seconds)
+	s.printf("domain %s, through %s, in %.1f s\n\n", sum.Domain, strings.Join(sum.Nodes, ", "), sum.Seconds)
 	t := table{head: []string{"DECIDED BY", "REQUESTS", "ALLOWED", "DENIED", "DENIED SHARE"}}
 	for _, p := range sum.Policies {
 		name := p.Policy

@@ -97,6 +97,9 @@ func (f *settingsFile) add(node *ast.MappingValueNode, flags []string) error {
 			known[i] = strings.ReplaceAll(name, "-", "_")
 		}
 		slices.Sort(known)
+		if near := strings.ReplaceAll(s.key, "-", "_"); near != s.key && slices.Contains(known, near) {
+			return bad("unknown setting: did you mean %s, with underscores?", near)
+		}
 		return bad("unknown setting: known are %s", strings.Join(known, ", "))
 	}
 	if before, ok := f.settings[flag]; ok {

@@ -114,7 +114,7 @@ func TestBadSettings(t *testing.T) {
 		want       []string // in the message
 	}{
 		{"unknown", "node_id: a\ngrpc_adr: x:1\n", []string{"weir.yaml:2:1", "grpc_adr: unknown setting", "grpc_addr"}},
-		{"spelt as a flag", "grpc-addr: x:1\n", []string{"weir.yaml:1:1", "unknown setting"}},
+		{"spelt as a flag", "grpc-addr: x:1\n", []string{"weir.yaml:1:1", "unknown setting", "grpc_addr, with underscores"}},
 		{"the file itself", "config: x.yaml\n", []string{"weir.yaml:1:1", "unknown setting"}},
 		{"twice", "node_id: a\nnode_id: b\n", []string{"weir.yaml:2", "node_id"}},
 		{"blank", "node_id:\n", []string{"weir.yaml:1:1", "blank"}},

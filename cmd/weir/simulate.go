@@ -17,12 +17,14 @@ type simulateCmd struct {
 	logFlags
 	Policies []string `short:"f" name:"policies" placeholder:"FILE" help:"Policy documents, or folders of them."`
 	Domain   string   `placeholder:"NAME" help:"Domain of the requests; default: the only one in the documents."`
-	Top      int      `default:"3" placeholder:"N" help:"How many of the busiest keys to show for each policy (default ${default})."`
+	Top      int      `default:"3" placeholder:"N" help:"How many of the busiest and of the most denied keys to show for each policy (default ${default})."`
 }
 
 // Help is shown by --help.
 func (simulateCmd) Help() string {
-	return `Reads common and combined logs, gzipped or not, and decides every request at the time the log gives it, in the order of those times. Each request has the attributes client_ip, method, path, status, user_agent and referer. A log does not say when requests ended, so permits of concurrency limits are held for their ttl. Malformed lines are counted and left out. No node is needed.
+	return `Reads common and combined logs, gzipped or not, and decides every request at the time the log gives it, in the order of those times. Each request has the attributes client_ip, method, path, status, user_agent and referer; a policy with another key applies to none. A log does not say when requests ended, so permits of concurrency limits are held for their ttl. Malformed lines are counted and left out. No node is needed.
+
+For each policy the busiest keys are shown, and those denied most. 256 keys of a policy are counted at a time: where there are more, REQUESTS of a rare key is a range.
 
 --generate makes a log up. With -f it is simulated; without, its lines are printed.
 
@@ -108,6 +110,9 @@ func (c *simulateCmd) simulate(ctx context.Context, s *streams, docs []*policy.D
 		return nil, err
 	}
 	r.logSummary, r.SimulationResult = log.summary(records), sim.Result(c.Top)
+	if err := r.readable(); err != nil {
+		return nil, err
+	}
 	// Policies of other domains, and those that are off, cannot have applied.
 	r.Policies = slices.DeleteFunc(r.Policies, func(t policy.Tally) bool {
 		return t.Mode == policy.Off.String() || t.Domain != domain && t.Domain != policy.Global
@@ -125,9 +130,6 @@ func (c *simulateCmd) printLog(w io.Writer) error {
 
 // domain returns the domain that was asked for, or the only one there is.
 func (c *simulateCmd) domain(docs []*policy.Document) (string, error) {
-	if c.Domain != "" {
-		return c.Domain, nil
-	}
 	var domains []string
 	for _, d := range docs {
 		if d.Domain != policy.Global {
@@ -135,6 +137,10 @@ func (c *simulateCmd) domain(docs []*policy.Document) (string, error) {
 		}
 	}
 	switch {
+	case c.Domain != "" && len(domains) == len(docs) && !slices.Contains(domains, c.Domain):
+		return "", usage("--domain: no document is of domain %q, those there are of %s", c.Domain, strings.Join(domains, ", "))
+	case c.Domain != "":
+		return c.Domain, nil // domain * applies to any
 	case len(domains) == 1:
 		return domains[0], nil
 	case len(domains) == 0 && len(docs) > 0:
@@ -168,14 +174,27 @@ func (r *simReport) print(s *streams) {
 		s.printf("\n  %s requests met no policy that enforces, and were allowed\n", grouped(r.NoPolicy))
 	}
 	for _, p := range r.Policies {
-		if len(p.Busiest) == 0 {
-			continue
+		if p.Requests == 0 {
+			s.printf("\n  %s applied to no request: see its match, and whether a log knows the attributes of its key\n", p.Policy)
 		}
-		s.printf("\n  busiest keys of %s\n", p.Policy)
-		k := table{head: []string{"KEY", "REQUESTS", "DENIED", "DENIED SHARE"}}
-		for _, key := range p.Busiest {
-			k.add(key.Key, interval(key.Requests-key.Over, key.Requests), grouped(key.Denied), percent(key.Denied, key.Requests))
-		}
-		k.print(s.out, "    ")
 	}
+	for _, p := range r.Policies {
+		printKeys(s, "busiest keys of "+p.Policy, p.Busiest)
+		if len(p.MostDenied) > 0 && !slices.Equal(p.MostDenied, p.Busiest) {
+			printKeys(s, "most denied keys of "+p.Policy, p.MostDenied)
+		}
+	}
+}
+
+// printKeys prints a table of keys, nothing where there are none.
+func printKeys(s *streams, title string, keys []policy.KeyTally) {
+	if len(keys) == 0 {
+		return
+	}
+	s.printf("\n  %s\n", title)
+	t := table{head: []string{"KEY", "REQUESTS", "DENIED", "DENIED SHARE"}}
+	for _, key := range keys {
+		t.add(key.Key, interval(key.Requests-key.Over, key.Requests), grouped(key.Denied), percent(key.Denied, key.Requests))
+	}
+	t.print(s.out, "    ")
 }

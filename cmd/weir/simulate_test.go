@@ -58,6 +58,11 @@ func TestSimulate(t *testing.T) {
 	}
 	weirIn(t.Context(), simLog, "simulate", "-f", policies, "-", "--top", "1").want(t, exitOK,
 		"6 requests read, 1 malformed line left out", "line 3: time", "per-client", "20.0%", "client_ip=10.0.0.1", "1 requests met no policy")
+	const twice = `10.0.0.9 - - [17/May/2015:10:07:03 +0000] "GET / HTTP/1.1" 200 1
+10.0.0.9 - - [17/May/2015:10:07:04 +0000] "GET / HTTP/1.1" 200 1
+`
+	busy := twice + strings.ReplaceAll(twice, "10:07", "11:07") + strings.ReplaceAll(twice, "10:07", "12:07")
+	weirIn(t.Context(), simLog+busy, "simulate", "-f", policies, "-", "--top", "1").want(t, exitOK, "busiest keys of per-client", "most denied keys of per-client")
 }
 
 func TestSimulateReadsGzip(t *testing.T) {
@@ -78,7 +83,7 @@ func TestSimulateReadsGzip(t *testing.T) {
 	if err := os.WriteFile(path, b.Bytes()[:40], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	weir(t, "simulate", "-f", policies, path).want(t, exitError, "EOF")
+	weir(t, "simulate", "-f", policies, path).want(t, exitError, path+" ends in the middle")
 	weir(t, "simulate", "-f", policies, "nowhere.log").want(t, exitError, "nowhere.log")
 }
 
@@ -101,6 +106,18 @@ func TestSimulateDomain(t *testing.T) {
 	other := file(t, "q.yaml", "domain: other\npolicies: []\n")
 	weirIn(t.Context(), simLog, "simulate", "-f", policies, "-f", other, "-").want(t, exitUsage, "--domain", "site, other")
 	weirIn(t.Context(), simLog, "simulate", "-f", policies, "-f", other, "--domain", "other", "-").want(t, exitOK, "6 requests met no policy")
+	weirIn(t.Context(), simLog, "simulate", "-f", policies, "--domain", "sight", "-").want(t, exitUsage, `no document is of domain "sight"`, "site")
+	all := file(t, "all.yaml", strings.Replace(simPolicies, "domain: site", `domain: "*"`, 1))
+	weirIn(t.Context(), simLog, "simulate", "-f", all, "--domain", "sight", "-").want(t, exitOK, "domain sight", "per-client")
+}
+
+// What is no log at all, or no policy for one, is not passed over in silence.
+func TestSimulateOfNothing(t *testing.T) {
+	policies := file(t, "p.yaml", simPolicies)
+	weirIn(t.Context(), simPolicies, "simulate", "-f", policies, "-").want(t, exitError, "none of 12 lines could be read; line 1: ", "access log")
+	weirIn(t.Context(), "", "simulate", "-f", policies, "-").want(t, exitOK, "0 requests read")
+	user := file(t, "p.yaml", strings.Replace(simPolicies, "key: [client_ip]", "key: [user]", 1))
+	weirIn(t.Context(), simLog, "simulate", "-f", user, "-").want(t, exitOK, "per-client applied to no request")
 }
 
 func TestBadDocuments(t *testing.T) {
