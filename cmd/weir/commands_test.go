@@ -275,8 +275,8 @@ func TestBenchKeepsItsRate(t *testing.T) {
 	if r.Checks.Calls != 200 || r.Empty.Calls != 200 {
 		t.Errorf("%d checks and %d empty calls, want 200 each", r.Checks.Calls, r.Empty.Calls)
 	}
-	if r.Checks.PerSecond > 400 || r.Empty.PerSecond > 400 {
-		t.Errorf("%.0f checks and %.0f empty calls a second, want 400 at most", r.Checks.PerSecond, r.Empty.PerSecond)
+	if r.Checks.CallRate > 400 || r.Empty.CallRate > 400 {
+		t.Errorf("%.0f checks and %.0f empty calls a second, want 400 at most", r.Checks.CallRate, r.Empty.CallRate)
 	}
 }
 
