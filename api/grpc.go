@@ -22,15 +22,19 @@ import (
 type GRPCConfig struct {
 	Limiter *limiter.Limiter
 	Admin   *Admin // nil = no Admin service
-	// Ready returns nil once the node can answer, else what is missing: until then checks
-	// are UNAVAILABLE. Health follows it. nil = always ready.
+	// Ready returns nil while the node is ready, else what is missing. Health follows it.
+	// nil = always ready.
 	Ready func() error
+	// Answers returns nil once checks can be answered: until then they are UNAVAILABLE.
+	// nil = Ready.
+	Answers func() error
 }
 
 // GRPC is the gRPC door: Limiter, Admin, health and reflection.
 type GRPC struct {
 	limiter *limiter.Limiter
 	gate    gate
+	ready   func() error // nil = always
 	server  *grpc.Server
 	health  *health.Server
 
@@ -53,7 +57,7 @@ const (
 
 // NewGRPC returns the gRPC door. Serve opens it.
 func NewGRPC(cfg GRPCConfig) *GRPC {
-	g := &GRPC{limiter: cfg.Limiter, gate: gate{ready: cfg.Ready}, health: health.NewServer(), draining: make(chan struct{})}
+	g := &GRPC{limiter: cfg.Limiter, gate: newGate(cfg.Answers, cfg.Ready), ready: cfg.Ready, health: health.NewServer(), draining: make(chan struct{})}
 	g.server = grpc.NewServer(
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxAdminMessage), // the codec refuses earlier for Limiter
@@ -134,7 +138,7 @@ func (g *GRPC) watchHealth() {
 
 func (g *GRPC) reportHealth() {
 	serving := healthv1.HealthCheckResponse_SERVING
-	if g.gate.ready != nil && g.gate.ready() != nil {
+	if g.ready != nil && g.ready() != nil {
 		serving = healthv1.HealthCheckResponse_NOT_SERVING
 	}
 	for _, service := range []string{"", weirv1.Limiter_ServiceDesc.ServiceName, weirv1.Admin_ServiceDesc.ServiceName} {

@@ -21,9 +21,11 @@ import (
 type HTTPConfig struct {
 	Limiter *limiter.Limiter
 	Admin   *Admin // nil = no /v1/policies
-	// Ready returns nil once the node can answer, else what is missing: /readyz shows it,
-	// and until then checks are 503. nil = always ready.
-	Ready   func() error
+	// Ready returns nil while the node is ready, else what is missing: /readyz shows it.
+	// nil = always ready.
+	Ready func() error
+	// Answers returns nil once checks can be answered: until then they are 503. nil = Ready.
+	Answers func() error
 	Metrics prometheus.Gatherer // what /metrics shows; nil = no /metrics
 	// Insecure says that listeners beyond loopback are not encrypted; /healthz shows it.
 	Insecure bool
@@ -51,7 +53,7 @@ func NewHTTP(cfg HTTPConfig) *HTTP {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &HTTP{cfg: cfg, gate: gate{ready: cfg.Ready}}
+	h := &HTTP{cfg: cfg, gate: newGate(cfg.Answers, cfg.Ready)}
 	h.server = &http.Server{
 		Handler:           h.whileRunning(h.routes()),
 		ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTime, IdleTimeout: idleTimeout,

@@ -79,7 +79,7 @@ func (f *forwarding) decideHere(p *part, now int64) {
 	}
 	charges := f.chargesOf(p)
 	if p.on == f.node.rights {
-		charges, _ = f.node.onRights(f.view, max(f.view.self, 0), charges)
+		charges, _ = f.node.onRights(f.view, max(f.view.named, 0), charges)
 	}
 	statuses := make([]bucket.Status, len(charges))
 	a := decideItem(p.on, now, p.kind, charges, p.receipts, statuses)

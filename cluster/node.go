@@ -69,6 +69,7 @@ type Node struct {
 	began          time.Time // what frames count their time from
 	metrics        *metrics
 	inboxes        inboxes
+	led            atomic.Int64 // when CanAnswer saw a leader last, nanoseconds since began
 
 	view   atomic.Pointer[view] // stored under mu
 	tables broadcast.Broadcast  // a newer view is stored
@@ -98,7 +99,7 @@ func New(cfg Config) (*Node, error) {
 		cfg: cfg, log: cfg.Logger, clock: cfg.Clock, store: cfg.Store, rights: cfg.Rights, forwardTimeout: cfg.ForwardTimeout,
 		began: time.Now(), peers: map[string]*peer{},
 	}
-	n.view.Store(&view{table: &ring.Table{}, self: ring.None})
+	n.view.Store(&view{table: &ring.Table{}, self: ring.None, named: ring.None})
 	n.metrics = newMetrics(n)
 	if cfg.Metrics != nil {
 		if err := cfg.Metrics.Register(n.metrics); err != nil {
@@ -175,6 +176,28 @@ func (n *Node) Ready() error {
 		return errors.New("the table does not name this start of the node yet, and there is no leader to change it: start the other voters")
 	}
 	return fmt.Errorf("the table does not name this node yet: its log may be behind, or the leader %q does not see it", leader)
+}
+
+// CanAnswer returns nil where checks are better answered than refused, else what is
+// missing: when the node is ready, and when it came back to a cluster that has had no
+// leader since. The last table lists it then, and it decides on its right, degraded, until
+// a leader gives it its rows again.
+func (n *Node) CanAnswer() error {
+	err := n.Ready()
+	if err == nil {
+		return nil
+	}
+	if n.leader() != "" {
+		n.led.Store(int64(time.Since(n.began)))
+		return err
+	}
+	if g := n.gossip.Load(); g == nil || g.conflict() != nil || n.view.Load().named == ring.None {
+		return err
+	}
+	if time.Since(n.began)-time.Duration(n.led.Load()) < leaderless {
+		return err
+	}
+	return nil
 }
 
 func (n *Node) leader() string {

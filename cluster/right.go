@@ -39,10 +39,10 @@ func (n *Node) onRights(v *view, place int16, charges []bucket.Charge) (rights [
 
 // answerOnRight decides an item that asks for this node's right.
 func (n *Node) answerOnRight(v *view, now int64, kind wire.Kind, charges []bucket.Charge, receipts []uint64, statuses []bucket.Status) wire.Answer {
-	if v.self == ring.None || kind > wire.Refund {
+	if v.named == ring.None || kind > wire.Refund {
 		return wire.Answer{Outcome: wire.NoRight}
 	}
-	rights, none := n.onRights(v, v.self, charges)
+	rights, none := n.onRights(v, v.named, charges)
 	if none >= 0 {
 		return wire.Answer{Outcome: wire.NoRight}
 	}
@@ -81,10 +81,10 @@ func (n *Node) byFailMode(v *view, now int64, peek bool, charges []bucket.Charge
 	if len(local) == 0 {
 		return allowed, ring.None
 	}
-	if v.self == ring.None {
+	if v.named == ring.None {
 		return refuse(charges, statuses), ring.None
 	}
-	rights, none := n.onRights(v, v.self, local)
+	rights, none := n.onRights(v, v.named, local)
 	if none >= 0 {
 		if ask = n.memberWithRight(v, &local[none]); ask == ring.None || len(local) < len(charges) {
 			return refuse(charges, statuses), ring.None
@@ -125,7 +125,7 @@ func (n *Node) memberWithRight(v *view, c *bucket.Charge) int16 {
 		if rightOf(v, place, c) == 0 {
 			return ring.None // higher ranks have none either
 		}
-		if p := v.peers[place]; place != v.self && p != nil && p.mayReach(now) {
+		if p := v.peers[place]; place != v.named && p != nil && p.mayReach(now) {
 			return place
 		}
 	}

@@ -12,6 +12,7 @@ import (
 type view struct {
 	table *ring.Table
 	self  int16   // place of this process among the members, ring.None where it is none
+	named int16   // place of this node's id, whichever process of it the table means
 	peers []*peer // by place; nil for this node and those that cannot be dialled
 }
 
@@ -30,9 +31,9 @@ func (n *Node) Table() *ring.Table { return n.view.Load().table }
 // table in its order, one at a time; rows gained and lost start empty. It does not block.
 func (n *Node) TableApplied(t *ring.Table) {
 	was := n.view.Load()
-	v := &view{table: t, self: ring.None}
-	if at := t.Find(n.cfg.Self.ID); at >= 0 && t.Members[at].Boot == n.cfg.Self.Boot {
-		v.self = int16(at)
+	v := &view{table: t, self: ring.None, named: int16(t.Find(n.cfg.Self.ID))}
+	if v.named != ring.None && t.Members[v.named].Boot == n.cfg.Self.Boot {
+		v.self = v.named
 	}
 	// Once v is stored checks are decided by it: what they take of a row that came must
 	// not be wiped, what they took of one that goes is.

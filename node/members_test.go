@@ -281,3 +281,40 @@ func TestClientsOfALeavingNode(t *testing.T) {
 		t.Errorf("%d of %d answers were degraded", d, asked.Load())
 	}
 }
+
+// A node that comes back to a cluster without a quorum answers by its right, and says that
+// it is not ready.
+func TestBackWithoutAQuorum(t *testing.T) {
+	c := nodetest.Start(t, 3)
+	c.Apply(c.Nodes[0], threeADay)
+	for _, n := range c.Nodes {
+		c.Kill(n)
+	}
+	n := c.StartAgain(c.Nodes[1])
+	admitted := 0
+	for i := range 3 {
+		var r *weirv1.CheckResponse
+		nodetest.Eventually(t, "it answers", func() (err error) {
+			r, err = n.Limiter.Check(t.Context(), &weirv1.CheckRequest{Domain: "shop", Attributes: attributes("client", "a")})
+			return err
+		})
+		if r.GetPolicy() != "per-client" || !r.GetDegraded() || r.GetDegradedReason() != weirv1.DegradedReason_DEGRADED_REASON_OWN_RIGHT {
+			t.Errorf("check %d: %v, want one by per-client on its own right", i, r)
+		}
+		if r.GetAllowed() {
+			admitted++
+		}
+	}
+	if admitted != 1 {
+		t.Errorf("%d admitted, want its right: 1 of 3 a day, as one of three", admitted)
+	}
+	if err := n.Ready(); err == nil {
+		t.Error("it is ready without a leader to give it its rows")
+	}
+	c.StartAgain(c.Nodes[0])
+	c.StartAgain(c.Nodes[2])
+	c.WaitReady()
+	if r := check(t, n, "shop", "client", "b"); r.GetDegraded() {
+		t.Errorf("with the others back: %v", r)
+	}
+}

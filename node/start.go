@@ -177,8 +177,8 @@ func (n *Node) makeDoors() error {
 	admin := api.NewAdmin(api.AdminConfig{
 		NodeID: n.self.ID, Limiter: l, Policies: n.store, Log: n.store, Snapshot: n.store.Policies, Table: n.cluster.Table,
 	})
-	n.grpc = api.NewGRPC(api.GRPCConfig{Limiter: l, Admin: admin, Ready: n.Ready})
-	n.http = api.NewHTTP(api.HTTPConfig{Limiter: l, Admin: admin, Ready: n.Ready, Metrics: n.cfg.Registry, Insecure: n.beyondLoopback(), Logger: n.log})
+	n.grpc = api.NewGRPC(api.GRPCConfig{Limiter: l, Admin: admin, Ready: n.Ready, Answers: n.answers})
+	n.http = api.NewHTTP(api.HTTPConfig{Limiter: l, Admin: admin, Ready: n.Ready, Answers: n.answers, Metrics: n.cfg.Registry, Insecure: n.beyondLoopback(), Logger: n.log})
 	return n.register()
 }
 

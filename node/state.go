@@ -35,6 +35,18 @@ func (n *Node) Ready() error {
 	return nil
 }
 
+// answers returns nil while checks are answered, which is sooner than Ready where the
+// cluster has no leader to make the node ready.
+func (n *Node) answers() error {
+	if s := n.store.Status(); s.Err != nil {
+		return s.Err
+	}
+	if !n.store.Settled() {
+		return n.Ready()
+	}
+	return n.cluster.CanAnswer()
+}
+
 // Done is closed when a front door broke and the node cannot go on: Err says why, and
 // Close is still to be called.
 func (n *Node) Done() <-chan struct{} { return n.broken }
