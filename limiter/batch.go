@@ -63,7 +63,6 @@ type Verdict struct {
 	Limits   []LimitStatus // every limit charged, in document order
 
 	first, end int32 // its limits within the batch
-	known      bool  // some document speaks of the domain
 }
 
 // A Batch is requests and their verdicts, in the same order, with all the memory
