@@ -88,10 +88,11 @@ const maxKept = 1 << 16
 // Reset forgets requests and verdicts and keeps their memory, unless it has become
 // very much.
 func (b *Batch) Reset() {
-	b.Requests, b.Verdicts, b.Version = b.Requests[:0], b.Verdicts[:0], 0
 	if cap(b.limits) > maxKept {
 		b.limits, b.decision = nil, cluster.Batch{}
+		clear(b.Verdicts[:cap(b.Verdicts)]) // they point to the limits
 	}
+	b.Requests, b.Verdicts, b.Version = b.Requests[:0], b.Verdicts[:0], 0
 }
 
 // begin makes room for the verdicts of the requests.
