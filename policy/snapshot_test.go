@@ -212,6 +212,8 @@ func TestDiff(t *testing.T) {
 		{"match and behaviour", []string{"name: a, match: {m: x, n: y}, priority: 1"}, []string{"name: a, match: {m: [x, z], o: w}, mode: shadow, fail_mode: open, group: g"},
 			[]policy.PlanEntry{{Domain: "shop", Policy: "a", Action: policy.Change, Changes: []string{"match.m: x -> [x, z]", "match.n: y -> none", "match.o: none -> w",
 				"group: a -> g", "priority: 1 -> 0", "mode: enforce -> shadow", "fail_mode: local -> open"}}}},
+		{"a list is no text", []string{`name: a, match: {m: "[x, y]", n: ["x, y"], o: none}`}, []string{`name: a, match: {m: [x, y], n: [x, y]}`},
+			[]policy.PlanEntry{{Domain: "shop", Policy: "a", Action: policy.Change, Changes: []string{`match.m: "[x, y]" -> [x, y]`, `match.n: ["x, y"] -> [x, y]`, `match.o: "none" -> none`}}}},
 		{"key", []string{"name: a, key: [x]"}, []string{"name: a, key: [x, y]"},
 			[]policy.PlanEntry{{Domain: "shop", Policy: "a", Action: policy.Change, Changes: []string{"key: [x] -> [x, y]"}, FreshKeys: "the key's attributes change"}}},
 		{"id", []string{"name: a"}, []string{"name: a, id: b"},
