@@ -236,6 +236,22 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// The leader parses documents before they have come through the log, and must show what
+// all others show.
+func TestDocumentsAreThoseOfTheLog(t *testing.T) {
+	t.Parallel()
+	n := newTestCluster(t).lone("")
+	named := document("c", "c")
+	named.File = "c.yaml"
+	n.mustApply(change(document("a", "a"), document("b", "b"), named))
+	logged := n.applied.Load().docs
+	for i, d := range n.Documents() {
+		if l := logged[i]; d.File != l.GetFile() || d.Domain != l.GetDomain() || d.Version != l.GetVersion() || string(d.Text) != l.GetText() {
+			t.Errorf("document %d: %s of %q, version %d; the log has %s of %q, version %d", i, d.Domain, d.File, d.Version, l.GetDomain(), l.GetFile(), l.GetVersion())
+		}
+	}
+}
+
 func TestClosedStore(t *testing.T) {
 	t.Parallel()
 	n := newTestCluster(t).lone("")
