@@ -275,3 +275,25 @@ func TestExplain(t *testing.T) {
 		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// A plan costs what its documents are long, also where every policy has a new name.
+func TestDiffOfManyIsLinear(t *testing.T) {
+	named := func(prefix string, n int) *policy.Document {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf("name: %s%d, match: {m: [x%d, y]}", prefix, i, i))
+		}
+		return parseAll(t, doc("shop", all...))[0]
+	}
+	allocs := func(n int) float64 {
+		old, new := named("old", n), named("new", n)
+		plan := policy.Diff(old, new)
+		if len(plan) != 2*n || !strings.Contains(plan[n-1].FreshKeys, fmt.Sprintf(`"old%d" renamed`, n-1)) {
+			t.Fatalf("%d policies: %d changes, the last new one %+v", n, len(plan), plan[n-1])
+		}
+		return testing.AllocsPerRun(3, func() { policy.Diff(old, new) })
+	}
+	if few, many := allocs(100), allocs(400); many > 6*few {
+		t.Errorf("%v allocations for 100 policies, %v for 400", few, many)
+	}
+}
