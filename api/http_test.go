@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/weir-io/weir/api"
 	"github.com/weir-io/weir/policystore"
 )
 
@@ -241,5 +243,22 @@ func TestHTTPDeadline(t *testing.T) {
 	got := d.do(t, http.MethodPost, "/v1/check", `{"domain":"shop","attributes":{"client":"acme"}}`)
 	if _, detail := got.problem(t); got.StatusCode != http.StatusGatewayTimeout {
 		t.Errorf("status %d, %s; want 504", got.StatusCode, detail)
+	}
+}
+
+// Who shuts a door that is shut is not kept waiting.
+func TestHTTPShutsOnce(t *testing.T) {
+	h := api.NewHTTP(api.HTTPConfig{})
+	for range 2 {
+		done := make(chan error, 1)
+		go func() { done <- h.Shutdown(t.Context()) }()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(patience):
+			t.Fatal("Shutdown does not return")
+		}
 	}
 }
