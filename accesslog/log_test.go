@@ -93,18 +93,29 @@ func TestOrdererSortsStably(t *testing.T) {
 }
 
 func TestOrdererIsBounded(t *testing.T) {
-	recs := list{{Time: time.Unix(3, 0)}, {Time: time.Unix(2, 0)}, {Time: time.Unix(4, 0)}, {Time: time.Unix(1, 0)}}
-	o := NewOrderer(&recs, 2)
-	got, err := All(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var order []int64
-	for _, r := range got {
-		order = append(order, r.Time.Unix())
-	}
-	if !slices.Equal(order, []int64{2, 3, 1, 4}) || o.Late() != 1 {
-		t.Errorf("order %v, %d late; want [2 3 1 4] with a window of 2, and 1 late", order, o.Late())
+	for _, tt := range []struct {
+		in, want []int64 // seconds
+		late     int
+	}{
+		{[]int64{3, 4, 1, 5}, []int64{1, 3, 4, 5}, 0}, // two lines late
+		{[]int64{3, 4, 5, 1}, []int64{3, 1, 4, 5}, 1}, // three
+	} {
+		var recs list
+		for _, s := range tt.in {
+			recs = append(recs, Record{Time: time.Unix(s, 0)})
+		}
+		o := NewOrderer(&recs, 2)
+		got, err := All(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var order []int64
+		for _, r := range got {
+			order = append(order, r.Time.Unix())
+		}
+		if !slices.Equal(order, tt.want) || o.Late() != tt.late {
+			t.Errorf("%v by a window of 2: %v, %d late; want %v, %d late", tt.in, order, o.Late(), tt.want, tt.late)
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ type Source interface {
 }
 
 // An Orderer gives the records of a source in the order of their timestamps; those
-// with the same one keep theirs. It holds as many records as its window has lines.
+// with the same one keep theirs. It holds one record more than its window has lines.
 type Orderer struct {
 	src    Source
 	window int
@@ -36,13 +36,13 @@ var (
 // NewOrderer returns an Orderer that brings records into order that stand at most
 // window lines from their place; [Window] is the usual one.
 func NewOrderer(src Source, window int) *Orderer {
-	return &Orderer{src: src, window: max(window, 1)}
+	return &Orderer{src: src, window: max(window, 0)}
 }
 
 // Next returns the next record in order, or what the source ended with when all
 // records before were given.
 func (o *Orderer) Next() (Record, error) {
-	for o.end == nil && len(o.held) < o.window {
+	for o.end == nil && len(o.held) <= o.window { // one more than may come before it
 		rec, err := o.src.Next()
 		if err != nil {
 			o.end = err

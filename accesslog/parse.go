@@ -183,11 +183,11 @@ func parseTime(s string) (time.Time, error) {
 	if s[21] == '-' {
 		zone = -zone
 	}
-	t := time.Date(year, time.Month(month/3+1), day, hour, minute, second, 0, time.UTC)
-	if t.Day() != day && second < 60 { // 31/Feb; a leap second may be of the next day
+	date := time.Date(year, time.Month(month/3+1), day, 0, 0, 0, 0, time.UTC)
+	if date.Day() != day { // 31/Feb
 		return bad()
 	}
-	t = t.Add(-time.Duration(zone) * time.Second)
+	t := date.Add(time.Duration(hour*3600+minute*60+second-zone) * time.Second)
 	if zone != 0 {
 		t = t.In(time.FixedZone("", zone))
 	}

@@ -93,13 +93,28 @@ func (a *Admin) apply(ctx context.Context, in *weirv1.ApplyPoliciesRequest) (*we
 		version = result.GetPolicyVersion()
 	}
 	out := &weirv1.ApplyPoliciesResponse{PolicyVersion: version, Warnings: warnings}
+	addPlan(out, plan)
+	return out, nil
+}
+
+// maxPlan is how many bytes of a plan are told, some less than an answer may have: a
+// change that was made must not fail because it is long.
+const maxPlan = maxAnswer * 3 / 4
+
+// addPlan adds a plan to an answer, as far as there is room.
+func addPlan(out *weirv1.ApplyPoliciesResponse, plan []policy.PlanEntry) {
+	size := 0
 	for i := range plan {
 		p := &plan[i]
-		out.Plan = append(out.Plan, &weirv1.PlanEntry{
+		entry := &weirv1.PlanEntry{
 			Domain: p.Domain, Policy: p.Policy, Action: weirv1.PlanEntry_Action(p.Action), Changes: p.Changes, FreshKeys: p.FreshKeys,
-		})
+		}
+		if size += proto.Size(entry); size > maxPlan {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("the plan is too long to be shown whole: %d more policies change", len(plan)-i))
+			return
+		}
+		out.Plan = append(out.Plan, entry)
 	}
-	return out, nil
 }
 
 // Codes that only changes of policies have.
@@ -130,6 +145,10 @@ func (a *Admin) GetPolicies(_ context.Context, in *weirv1.GetPoliciesRequest) (*
 	out, err := a.policies(in.GetDomain())
 	if err != nil {
 		return nil, statusOf(err)
+	}
+	if n := proto.Size(out); n > maxAnswer {
+		return nil, statusOf(&limiter.Error{Code: codeTooLarge, Field: "domain",
+			Message: fmt.Sprintf("all documents together have %d bytes, an answer at most %d: ask for one domain at a time, or HTTP for /v1/policies", n, maxAnswer)})
 	}
 	return out, nil
 }

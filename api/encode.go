@@ -37,7 +37,7 @@ func (f *frame) appendAnswer(b []byte) []byte {
 			return appendError(b, tagStreamError, f.err)
 		}
 	}
-	for i := range verdicts {
+	for i := 0; i < len(verdicts) && len(b) <= maxAnswer; i++ { // one that is too large is not made whole
 		var at int
 		b, at = open(b, responses)
 		b = appendVerdict(b, &verdicts[i], f.batch.Version)

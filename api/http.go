@@ -38,6 +38,7 @@ type HTTP struct {
 	gate    gate
 	server  *http.Server
 	running sync.RWMutex // read-locked by every request; locked for good when the door is shut
+	shut    sync.Once    // locks it
 }
 
 // Limits of a connection.
@@ -123,7 +124,7 @@ func (h *HTTP) Shutdown(ctx context.Context) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("requests in flight were cut short: %w", err), h.server.Close())
 	}
-	h.running.Lock()
+	h.shut.Do(h.running.Lock)
 	return err
 }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -102,7 +103,11 @@ func changeOf(r *http.Request) (*weirv1.ApplyPoliciesRequest, *limiter.Error) {
 	bad := func(field, format string, args ...any) (*weirv1.ApplyPoliciesRequest, *limiter.Error) {
 		return nil, &limiter.Error{Code: limiter.InvalidArgument, Field: field, Message: fmt.Sprintf(format, args...)}
 	}
-	for name, values := range r.URL.Query() {
+	query, err := url.ParseQuery(r.URL.RawQuery) // unlike Query it says what it cannot read: it may have been dry_run
+	if err != nil {
+		return bad("", "the query cannot be read: %v: part parameters by & and escape what is special in them", err)
+	}
+	for name, values := range query {
 		var err error
 		switch value := values[0]; name {
 		case "dry_run":

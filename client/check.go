@@ -14,6 +14,9 @@ import (
 // answered by the deadline; all others carry a gRPC status (see status.Code), of which
 // INVALID_ARGUMENT says that the request itself was wrong.
 func (c *Client) Check(ctx context.Context, r Request) (Verdict, error) {
+	if err := r.malformed(); err != nil {
+		return Verdict{}, fmt.Errorf("check: %w", err)
+	}
 	var resp *weirv1.CheckResponse
 	err := c.do(ctx, "check", func(ctx context.Context, l weirv1.LimiterClient) (err error) {
 		resp, err = l.Check(ctx, r.proto())
@@ -40,26 +43,36 @@ func (c *Client) Allow(ctx context.Context, domain string, attributes ...Attribu
 // CheckBatch returns the verdicts on up to 10,000 requests, in their order. Each is
 // decided for itself: what was wrong with one stands in its verdict's Err.
 func (c *Client) CheckBatch(ctx context.Context, requests []Request) ([]Verdict, error) {
-	batch := &weirv1.CheckBatchRequest{Requests: make([]*weirv1.CheckRequest, len(requests))}
+	verdicts := make([]Verdict, len(requests))
+	batch := &weirv1.CheckBatchRequest{Requests: make([]*weirv1.CheckRequest, 0, len(requests))}
+	places := make([]int, 0, len(requests)) // of the requests of batch
 	for i := range requests {
-		batch.Requests[i] = requests[i].proto()
+		if err := requests[i].malformed(); err != nil {
+			verdicts[i].Err = err
+			continue
+		}
+		batch.Requests, places = append(batch.Requests, requests[i].proto()), append(places, i)
 	}
-	var verdicts []Verdict
+	if len(places) == 0 {
+		return verdicts, nil
+	}
 	err := c.do(ctx, "check a batch", func(ctx context.Context, l weirv1.LimiterClient) error {
 		resp, err := l.CheckBatch(ctx, batch)
 		if err != nil {
 			return err
 		}
-		if got := len(resp.GetResponses()); got != len(requests) {
-			return status.Errorf(codes.Internal, "%d verdicts for %d requests", got, len(requests))
+		if got := len(resp.GetResponses()); got != len(places) {
+			return status.Errorf(codes.Internal, "%d verdicts for %d requests", got, len(places))
 		}
-		verdicts = make([]Verdict, len(requests))
 		for i, r := range resp.GetResponses() {
-			verdicts[i] = verdict(r)
+			verdicts[places[i]] = verdict(r)
 		}
 		return nil
 	})
-	return verdicts, err
+	if err != nil {
+		return nil, err
+	}
+	return verdicts, nil
 }
 
 // Release gives permits of concurrency limits back and returns how many of them were

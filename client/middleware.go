@@ -110,8 +110,8 @@ func (m *middleware) serve(w http.ResponseWriter, r *http.Request, next http.Han
 // undecided answers a request without a verdict.
 func (m *middleware) undecided(w http.ResponseWriter, r *http.Request, next http.Handler, err error) {
 	m.opts.OnError(r, err)
-	switch {
-	case status.Code(err) == codes.InvalidArgument:
+	switch code := status.Code(err); {
+	case code == codes.InvalidArgument, code == codes.ResourceExhausted: // malformed, or too large a message
 		write(w, problem{Title: "Bad request", Status: http.StatusBadRequest, Detail: "the request cannot be told apart from others for rate limiting: a value in it is too long or malformed"})
 	case m.opts.NoAnswer == FailOpen && r.Context().Err() == nil:
 		next.ServeHTTP(w, r)

@@ -123,6 +123,7 @@ func TestMiddlewareWithoutAnswer(t *testing.T) {
 		{"closed", client.ErrNoNode, client.FailClosed, 503, false},
 		{"broken, open", status.Error(codes.Internal, "broken"), client.FailOpen, 200, true},
 		{"malformed, open", status.Error(codes.InvalidArgument, "attributes[0].value: too long"), client.FailOpen, 400, false},
+		{"too large, open", status.Error(codes.ResourceExhausted, "the message has 2000000 bytes"), client.FailOpen, 400, false},
 		{"malformed, closed", status.Error(codes.InvalidArgument, "attributes[0].value: too long"), client.FailClosed, 400, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {

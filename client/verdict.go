@@ -1,9 +1,11 @@
 package client
 
 import (
+	"fmt"
 	"math"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -29,6 +31,41 @@ type Request struct {
 	Hits uint32
 	// Peek asks whether the hits would fit and consumes nothing.
 	Peek bool
+}
+
+// Bounds of what is sent; a node has more.
+const (
+	maxName  = 64   // bytes of a domain or an attribute's key
+	maxValue = 2048 // bytes of an attribute's value
+)
+
+// malformed returns why a request cannot be sent, or not beside others, as the status a
+// node would give it: what is not UTF-8 gRPC cannot encode, and what is too large a node
+// does not read. nil = it can.
+func (r *Request) malformed() error {
+	if why := malformed(r.Domain, maxName); why != "" {
+		return status.Error(codes.InvalidArgument, "domain: "+why)
+	}
+	for i, a := range r.Attributes {
+		if why := malformed(a.Key, maxName); why != "" {
+			return status.Errorf(codes.InvalidArgument, "attributes[%d].key: %s", i, why)
+		}
+		if why := malformed(a.Value, maxValue); why != "" {
+			return status.Errorf(codes.InvalidArgument, "attributes[%d].value: %s", i, why)
+		}
+	}
+	return nil
+}
+
+// malformed says what is wrong with a text of at most so many bytes, "" for nothing.
+func malformed(s string, most int) string {
+	switch {
+	case len(s) > most:
+		return fmt.Sprintf("has %d bytes: give at most %d", len(s), most)
+	case !utf8.ValidString(s):
+		return "is not valid UTF-8"
+	}
+	return ""
 }
 
 func (r *Request) proto() *weirv1.CheckRequest {

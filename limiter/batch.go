@@ -63,7 +63,6 @@ type Verdict struct {
 	Limits   []LimitStatus // every limit charged, in document order
 
 	first, end int32 // its limits within the batch
-	known      bool  // some document speaks of the domain
 }
 
 // A Batch is requests and their verdicts, in the same order, with all the memory
@@ -89,10 +88,11 @@ const maxKept = 1 << 16
 // Reset forgets requests and verdicts and keeps their memory, unless it has become
 // very much.
 func (b *Batch) Reset() {
-	b.Requests, b.Verdicts, b.Version = b.Requests[:0], b.Verdicts[:0], 0
 	if cap(b.limits) > maxKept {
 		b.limits, b.decision = nil, cluster.Batch{}
+		clear(b.Verdicts[:cap(b.Verdicts)]) // they point to the limits
 	}
+	b.Requests, b.Verdicts, b.Version = b.Requests[:0], b.Verdicts[:0], 0
 }
 
 // begin makes room for the verdicts of the requests.

@@ -101,7 +101,7 @@ func (b *Batch) choose(snapshot *policy.Snapshot, r *Request) {
 	*v = Verdict{Err: b.checked.validate(r), Deciding: -1, first: int32(len(b.limits))}
 	if v.Err == nil {
 		snapshot.Choose(r.Domain, r.Attributes, &b.choice)
-		v.Allowed, v.Reason, v.known = true, NoPolicy, b.choice.Known
+		v.Allowed, v.Reason = true, NoPolicy
 		if b.choice.Exempt {
 			v.Reason = Exempt
 		}

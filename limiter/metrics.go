@@ -1,6 +1,7 @@
 package limiter
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -110,9 +111,9 @@ func (m *metrics) add(snapshot *policy.Snapshot, b *Batch) {
 		}
 		switch {
 		case v.Err != nil:
-			b.tally.add(failed, s.undecided(b.Requests[i].Domain, v)[failed])
+			b.tally.add(failed, s.undecided(b.Requests[i].Domain)[failed])
 		case v.Deciding < 0:
-			b.tally.add(allowed, s.undecided(b.Requests[i].Domain, v)[allowed])
+			b.tally.add(allowed, s.undecided(b.Requests[i].Domain)[allowed])
 		default:
 			outcome := denied
 			if v.Allowed {
@@ -138,8 +139,8 @@ func (s *series) decided(snapshot *policy.Snapshot, p *policy.CompiledPolicy) *o
 }
 
 // undecided returns the counters of a check that no policy decided.
-func (s *series) undecided(domain string, v *Verdict) *outcomes {
-	if o := s.domains[domain]; o != nil && v.known {
+func (s *series) undecided(domain string) *outcomes {
+	if o := s.domains[domain]; o != nil {
 		return o
 	}
 	return s.unknown
@@ -180,14 +181,20 @@ func (m *metrics) label(snapshot *policy.Snapshot) *series {
 	return s
 }
 
-// outcomes returns the counters of id, those of old where it has them, and notes them
-// in s.
+// outcomes returns the counters of id, those of s or old where they have them, and notes
+// them in s. A policy may be named like what stands for no policy or all others: then one
+// id is asked for with several outcomes, and has them all. Who reads others' is not
+// disturbed: what lacks one is copied.
 func (m *metrics) outcomes(s, old *series, id policyID, which ...int) *outcomes {
-	o := old.known[id]
+	o := cmp.Or(s.known[id], old.known[id])
 	if o == nil {
 		o = &outcomes{}
-		for _, i := range which {
-			o[i] = &counter{m.checks.WithLabelValues(id.domain, id.policy, outcomeLabels[i])}
+	}
+	for _, i := range which {
+		if o[i] == nil {
+			more := *o
+			more[i] = &counter{m.checks.WithLabelValues(id.domain, id.policy, outcomeLabels[i])}
+			o = &more
 		}
 	}
 	s.known[id] = o

@@ -104,3 +104,29 @@ func TestLabelsAreBounded(t *testing.T) {
 		t.Errorf("%v: want the newest policies alone", got)
 	}
 }
+
+// Any name may be a policy's, also one that stands for something else in the labels.
+func TestPoliciesMayBeNamedLikeLabels(t *testing.T) {
+	document := func(domain, policy string) string {
+		return fmt.Sprintf("domain: %s\npolicies:\n  - {name: %s, key: [], limits: [{algorithm: fixed_window, rate: 1/day}]}\n", domain, policy)
+	}
+	w := newWorld(t)
+	for _, domain := range []string{"shop", "_other", "_unknown"} {
+		for i, policy := range []string{"_none", "_other"} {
+			for range 3 { // what the policies before had counted is taken over
+				w.apply(t, document(domain, policy))
+				w.check(t, request(domain))
+				w.check(t, request("elsewhere"))
+				w.check(t, request(domain, "a", ""))
+			}
+			got := w.counts(t)
+			if labels := fmt.Sprintf("weir_checks_total %s denied %s", domain, policy); got[labels] != 2 {
+				t.Errorf("%s = %v, want 2", labels, got[labels])
+			}
+			// What is wrong with a request says nothing against its domain.
+			if labels := fmt.Sprintf("weir_checks_total %s error _none", domain); got[labels] != float64(3*(i+1)) {
+				t.Errorf("%s = %v, want %d", labels, got[labels], 3*(i+1))
+			}
+		}
+	}
+}

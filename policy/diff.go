@@ -53,7 +53,7 @@ func Diff(old, new *Document) []PlanEntry {
 		stays[is[i].Name] = true
 	}
 	var plan []PlanEntry
-	kept := map[*Policy]bool{}
+	kept, gone := map[*Policy]bool{}, lost(was, stays)
 	for i := range is {
 		p := &is[i]
 		o := before[p.Name]
@@ -63,7 +63,7 @@ func Diff(old, new *Document) []PlanEntry {
 			}
 		}
 		if o == nil {
-			plan = append(plan, PlanEntry{Domain: domain, Policy: p.Name, Action: Add, FreshKeys: lostTrack(p, was, stays)})
+			plan = append(plan, PlanEntry{Domain: domain, Policy: p.Name, Action: Add, FreshKeys: gone.why(p)})
 			continue
 		}
 		kept[o] = true
@@ -80,18 +80,47 @@ func Diff(old, new *Document) []PlanEntry {
 	return plan
 }
 
-// lostTrack says why a policy that looks like a renamed one does not keep its counts.
-func lostTrack(p *Policy, was []Policy, stays map[string]bool) string {
+// A lostTrack finds policies that look like renamed ones which do not keep their counts.
+type lostTrack map[string]*Policy // those that go, by what they do
+
+// lost returns the policies of a document that has policies by these names no more.
+func lost(was []Policy, stays map[string]bool) lostTrack {
+	gone := lostTrack{}
 	for i := range was {
-		o := &was[i]
-		if stays[o.Name] || len(p.Limits) == 0 || !slices.Equal(o.Key, p.Key) ||
-			!slices.EqualFunc(o.Limits, p.Limits, func(a, b Limit) bool { return a.Name == b.Name && a.Rate == b.Rate }) ||
-			!slices.EqualFunc(o.Match, p.Match, func(a, b Condition) bool { return a.Attribute == b.Attribute && a.String() == b.String() }) {
-			continue
+		if o := &was[i]; !stays[o.Name] && len(o.Limits) > 0 {
+			if does := o.does(); gone[does] == nil {
+				gone[does] = o
+			}
 		}
-		return fmt.Sprintf("if it is %q renamed, write \"id: %s\" and the counts stay", o.Name, o.ID)
 	}
-	return ""
+	return gone
+}
+
+// why says what a new policy lacks to be one of those that go, "" where it is like none.
+func (gone lostTrack) why(p *Policy) string {
+	o := gone[p.does()]
+	if o == nil {
+		return ""
+	}
+	return fmt.Sprintf("if it is %q renamed, write \"id: %s\" and the counts stay", o.Name, o.ID)
+}
+
+// does returns a text that is equal for policies of one match and key with limits of the
+// same names and rates.
+func (p *Policy) does() string {
+	var b []byte
+	for _, k := range p.Key {
+		b = appendText(b, k)
+	}
+	b = append(b, 0) // no name has it
+	for i := range p.Limits {
+		b = appendText(appendText(b, p.Limits[i].Name), p.Limits[i].Rate)
+	}
+	b = append(b, 0)
+	for i := range p.Match {
+		b = appendText(appendText(b, p.Match[i].Attribute), p.Match[i].String())
+	}
+	return string(b)
 }
 
 // A changes collects what differs.

@@ -3,6 +3,7 @@ package policy
 import (
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weir-io/weir/bucket"
@@ -153,12 +154,24 @@ func (c *Condition) matches(value string, ip *address) bool {
 	return ok && slices.ContainsFunc(c.nets, func(n netip.Prefix) bool { return n.Contains(addr) })
 }
 
-// String returns the condition as a document has it.
+// String returns the condition as a document has it: two that differ differ here too.
 func (c *Condition) String() string {
-	if c.Kind == List {
-		return "[" + strings.Join(c.Values, ", ") + "]"
+	if c.Kind != List {
+		return spelled(c.Values[0])
 	}
-	return c.Values[0]
+	values := make([]string, len(c.Values))
+	for i, v := range c.Values {
+		values[i] = spelled(v)
+	}
+	return "[" + strings.Join(values, ", ") + "]"
+}
+
+// spelled returns a value, in quotes where it could be taken for something else.
+func spelled(v string) string {
+	if v == none || strings.ContainsAny(v, `,[]"`) || strings.TrimSpace(v) != v {
+		return strconv.Quote(v)
+	}
+	return v
 }
 
 // A Mode says whether a policy's refusals count. The numbers are those of the

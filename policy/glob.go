@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -126,10 +127,18 @@ func matchTokens(tokens []globToken, s string) bool {
 		case starAt >= 0 && starS == len(s):
 			return false // a later start would run into the end of s too
 		case deepAt >= 0 && deepS < len(s):
+			if starAt >= 0 && withinSegment(tokens[deepAt+1:starAt]) {
+				deepS = starS // nothing before the segment's end will do: there is no more of it to try
+			}
 			deepS++
 			ti, si, starAt = deepAt+1, deepS, -1
 		default:
 			return false
 		}
 	}
+}
+
+// withinSegment reports whether all that tokens without a '**' fit lies in one segment.
+func withinSegment(tokens []globToken) bool {
+	return !slices.ContainsFunc(tokens, func(t globToken) bool { return strings.Contains(t.literal, "/") })
 }

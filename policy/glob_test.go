@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 )
@@ -83,6 +84,34 @@ func TestGlobAgainstExpression(t *testing.T) {
 			t.Fatalf("%q fits %q and has not its prefix %q or suffix %q", text, pattern, g.prefix, g.suffix)
 		}
 	})
+}
+
+// A value that is made to nearly fit costs time in proportion to its length. Eight times
+// the length is allowed 24 times the time: by the square it would be 64.
+func TestGlobOfHostileValues(t *testing.T) {
+	for _, pattern := range []string{"**a*b", "**a*b*c/**", "/**a*/x"} {
+		g, err := parseGlob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		took := func(n int) time.Duration {
+			least := time.Hour
+			for range 20 {
+				s := "/" + strings.Repeat("a", n) + "/"
+				began := time.Now()
+				for range 1 << 14 / n {
+					if g.match(s) {
+						t.Fatalf("%q fits %q", s, pattern)
+					}
+				}
+				least = min(least, time.Since(began)/time.Duration(1<<14/n))
+			}
+			return least
+		}
+		if short, long := took(250), took(2000); long > 24*short {
+			t.Errorf("%q: %v for 250 bytes, %v for 2,000", pattern, short, long)
+		}
+	}
 }
 
 // TestOverlap looks for a text that fits two globs among all short ones.

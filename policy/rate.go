@@ -71,7 +71,7 @@ func ParseRate(s string) (Rate, error) {
 		return Rate{}, errors.New(fractionRemedy(s, count, period))
 	}
 	n, err := strconv.ParseInt(strings.ReplaceAll(count, "_", ""), 10, 64)
-	if err != nil || n < 0 || n > bucket.MaxCount || strings.HasPrefix(count, "+") {
+	if err != nil || n < 0 || n > bucket.MaxCount || strings.ContainsAny(count, "+-") {
 		return Rate{}, fmt.Errorf("%q is not a rate: COUNT is a whole number from 0 to 10^12", s)
 	}
 	if w, ok := words[period]; ok {

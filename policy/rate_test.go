@@ -44,7 +44,7 @@ func TestParseRate(t *testing.T) {
 			t.Errorf("%q: %+v, %v, want %+v", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "/", "1/", "/s", "100", "1000000000001/s", "-1/s", "+1/s", "1e3/s", "0x1/s", " 1/s", "1/ s", "1/s/s", "1/2day", "1/months"} {
+	for _, text := range []string{"", "/", "1/", "/s", "100", "1000000000001/s", "-1/s", "-0/s", "+1/s", "1e3/s", "0x1/s", " 1/s", "1/ s", "1/s/s", "1/2day", "1/months"} {
 		if got, err := policy.ParseRate(text); err == nil {
 			t.Errorf("%q: %+v, want an error", text, got)
 		}

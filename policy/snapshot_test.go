@@ -212,6 +212,8 @@ func TestDiff(t *testing.T) {
 		{"match and behaviour", []string{"name: a, match: {m: x, n: y}, priority: 1"}, []string{"name: a, match: {m: [x, z], o: w}, mode: shadow, fail_mode: open, group: g"},
 			[]policy.PlanEntry{{Domain: "shop", Policy: "a", Action: policy.Change, Changes: []string{"match.m: x -> [x, z]", "match.n: y -> none", "match.o: none -> w",
 				"group: a -> g", "priority: 1 -> 0", "mode: enforce -> shadow", "fail_mode: local -> open"}}}},
+		{"a list is no text", []string{`name: a, match: {m: "[x, y]", n: ["x, y"], o: none}`}, []string{`name: a, match: {m: [x, y], n: [x, y]}`},
+			[]policy.PlanEntry{{Domain: "shop", Policy: "a", Action: policy.Change, Changes: []string{`match.m: "[x, y]" -> [x, y]`, `match.n: ["x, y"] -> [x, y]`, `match.o: "none" -> none`}}}},
 		{"key", []string{"name: a, key: [x]"}, []string{"name: a, key: [x, y]"},
 			[]policy.PlanEntry{{Domain: "shop", Policy: "a", Action: policy.Change, Changes: []string{"key: [x] -> [x, y]"}, FreshKeys: "the key's attributes change"}}},
 		{"id", []string{"name: a"}, []string{"name: a, id: b"},
@@ -271,5 +273,27 @@ func TestExplain(t *testing.T) {
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A plan costs what its documents are long, also where every policy has a new name.
+func TestDiffOfManyIsLinear(t *testing.T) {
+	named := func(prefix string, n int) *policy.Document {
+		var all []string
+		for i := range n {
+			all = append(all, fmt.Sprintf("name: %s%d, match: {m: [x%d, y]}", prefix, i, i))
+		}
+		return parseAll(t, doc("shop", all...))[0]
+	}
+	allocs := func(n int) float64 {
+		old, new := named("old", n), named("new", n)
+		plan := policy.Diff(old, new)
+		if len(plan) != 2*n || !strings.Contains(plan[n-1].FreshKeys, fmt.Sprintf(`"old%d" renamed`, n-1)) {
+			t.Fatalf("%d policies: %d changes, the last new one %+v", n, len(plan), plan[n-1])
+		}
+		return testing.AllocsPerRun(3, func() { policy.Diff(old, new) })
+	}
+	if few, many := allocs(100), allocs(400); many > 6*few {
+		t.Errorf("%v allocations for 100 policies, %v for 400", few, many)
 	}
 }

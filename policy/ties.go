@@ -107,10 +107,21 @@ func (t *tieFinder) shared(set, used []int32) (attributes []int32) {
 
 // A partition is a set of entries sorted by what one attribute must begin with.
 type partition struct {
-	attribute int32
-	items     []tieItem
-	rest      []int32 // entries that this says nothing of
-	cost      int     // pairs that are left to compare, about
+	attribute   int32
+	globs, nets bool // whether the attribute has any
+	items       []tieItem
+	rest        []int32 // entries that this says nothing of
+	cost        int     // pairs that are left to compare, about
+}
+
+// of returns the condition on the attribute, nil for none.
+func (p *partition) of(conditions []condition) *Condition {
+	for i := range conditions {
+		if conditions[i].attribute == p.attribute {
+			return conditions[i].spec
+		}
+	}
+	return nil
 }
 
 // A tieItem is one text that an entry's attribute may be: exact, or with anything after.
@@ -124,7 +135,12 @@ type tieItem struct {
 func (t *tieFinder) part(set []int32, attribute int32, backward bool) *partition {
 	p := &partition{attribute: attribute}
 	for _, at := range set {
-		if !p.add(at, t.index.entries[at].conditions, backward) {
+		if c := p.of(t.index.entries[at].conditions); c != nil {
+			p.globs, p.nets = p.globs || len(c.globs) > 0, p.nets || len(c.nets) > 0
+		}
+	}
+	for _, at := range set {
+		if !p.add(at, p.of(t.index.entries[at].conditions), backward) {
 			p.rest = append(p.rest, at)
 		}
 	}
@@ -174,14 +190,11 @@ func (p *partition) pairs() (n int) {
 }
 
 // add takes in what an entry says of the attribute, and reports whether it says
-// anything that can be sorted.
-func (p *partition) add(at int32, conditions []condition, backward bool) bool {
-	i := slices.IndexFunc(conditions, func(c condition) bool { return c.attribute == p.attribute })
-	if i < 0 || conditions[i].kind == Any {
-		return false
-	}
-	c := conditions[i].spec
-	if len(c.nets) > 0 && (len(c.globs) > 0 || backward) {
+// anything that can be sorted. Networks are sorted by their bits and globs by their
+// characters: an address, which may fit both, by both, and where globs are about a network
+// not at all.
+func (p *partition) add(at int32, c *Condition, backward bool) bool {
+	if c == nil || c.Kind == Any || len(c.nets) > 0 && (p.globs || backward) {
 		return false
 	}
 	for _, g := range c.globs {
@@ -190,9 +203,12 @@ func (p *partition) add(at int32, conditions []condition, backward bool) bool {
 		}
 	}
 	for _, v := range c.plain {
-		if ip, ok := parseAddr(v); ok && !backward {
+		ip, isAddress := parseAddr(v)
+		if isAddress && p.nets && !backward {
 			p.items = append(p.items, tieItem{bits(netip.PrefixFrom(ip, ip.BitLen())), true, at})
-			continue
+			if !p.globs {
+				continue
+			}
 		}
 		p.items = append(p.items, tieItem{turned(v, backward), true, at})
 	}

@@ -22,6 +22,9 @@ type draft struct {
 	warnings []string
 }
 
+// maxProblems is how many problems of documents are told before the rest is not looked at.
+const maxProblems = 100
+
 // try parses the documents of a change and compiles what they would make of was. Its
 // error is policy.Problems where the documents are to blame.
 func (s *Store) try(was *inForce, version uint64, secret policy.Secret, change *weirv1.ChangePolicies) (*draft, error) {
@@ -32,6 +35,10 @@ func (s *Store) try(was *inForce, version uint64, secret policy.Secret, change *
 		file := in.GetFile()
 		if file == "" && len(change.GetDocuments()) > 1 {
 			file = fmt.Sprintf("documents[%d]", i)
+		}
+		if len(problems) >= maxProblems {
+			problems = append(problems, policy.Problem{Message: fmt.Sprintf("and the %d documents from the %d. on were not looked at: mend these first", len(change.GetDocuments())-i, i+1)})
+			break
 		}
 		doc, err := s.tryDocument(file, in)
 		var ps policy.Problems

@@ -116,7 +116,7 @@ func (s *Store) parsed(was *inForce, d *weirv1.Document) (*policy.Document, erro
 			return nil, err
 		}
 	}
-	doc.Version = d.GetVersion()
+	doc.Version, doc.File = d.GetVersion(), d.GetFile() // a draft has a name for messages where it came without one
 	return doc, nil
 }
 

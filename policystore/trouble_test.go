@@ -236,6 +236,37 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+// What is wrong with thousands of documents is no answer that anybody reads, or can be
+// sent.
+func TestProblemsAreBounded(t *testing.T) {
+	t.Parallel()
+	n := newTestCluster(t).lone("")
+	bad := change()
+	for range 5000 {
+		bad.Documents = append(bad.Documents, &weirv1.Document{Text: "nonsense: 1\n"})
+	}
+	_, _, err := n.Plan(bad)
+	if err == nil || len(err.Error()) > 32<<10 || !strings.Contains(err.Error(), "documents[7]") || !strings.Contains(err.Error(), "mend these first") {
+		t.Errorf("%d bytes: %.200v; want the first problems, and that there are more", len(fmt.Sprint(err)), err)
+	}
+}
+
+// The leader parses documents before they have come through the log, and must show what
+// all others show.
+func TestDocumentsAreThoseOfTheLog(t *testing.T) {
+	t.Parallel()
+	n := newTestCluster(t).lone("")
+	named := document("c", "c")
+	named.File = "c.yaml"
+	n.mustApply(change(document("a", "a"), document("b", "b"), named))
+	logged := n.applied.Load().docs
+	for i, d := range n.Documents() {
+		if l := logged[i]; d.File != l.GetFile() || d.Domain != l.GetDomain() || d.Version != l.GetVersion() || string(d.Text) != l.GetText() {
+			t.Errorf("document %d: %s of %q, version %d; the log has %s of %q, version %d", i, d.Domain, d.File, d.Version, l.GetDomain(), l.GetFile(), l.GetVersion())
+		}
+	}
+}
+
 func TestClosedStore(t *testing.T) {
 	t.Parallel()
 	n := newTestCluster(t).lone("")

@@ -5,14 +5,21 @@ import (
 	"time"
 )
 
-// calendarKeys name the window that a local time lies in, by the unit.
-var calendarKeys = map[string]func(t time.Time) [3]int{
-	"minute": func(t time.Time) [3]int { return [3]int{t.Year(), t.YearDay(), t.Hour()*60 + t.Minute()} },
-	"hour":   func(t time.Time) [3]int { return [3]int{t.Year(), t.YearDay(), t.Hour()} },
-	"day":    func(t time.Time) [3]int { return [3]int{t.Year(), t.YearDay()} },
-	"week":   func(t time.Time) [3]int { y, w := t.ISOWeek(); return [3]int{y, w} },
-	"month":  func(t time.Time) [3]int { return [3]int{t.Year(), int(t.Month())} },
-	"year":   func(t time.Time) [3]int { return [3]int{t.Year()} },
+// calendarKeys name the window that a local time lies in, by the unit. Minutes and hours
+// are told apart by the offset too: those that a clock repeats are two.
+var calendarKeys = map[string]func(t time.Time) [4]int{
+	"minute": func(t time.Time) [4]int { return [4]int{t.Year(), t.YearDay(), t.Hour()*60 + t.Minute(), offset(t)} },
+	"hour":   func(t time.Time) [4]int { return [4]int{t.Year(), t.YearDay(), t.Hour(), offset(t)} },
+	"day":    func(t time.Time) [4]int { return [4]int{t.Year(), t.YearDay()} },
+	"week":   func(t time.Time) [4]int { y, w := t.ISOWeek(); return [4]int{y, w} },
+	"month":  func(t time.Time) [4]int { return [4]int{t.Year(), int(t.Month())} },
+	"year":   func(t time.Time) [4]int { return [4]int{t.Year()} },
+}
+
+// offset returns how many seconds a local time is ahead of UTC.
+func offset(t time.Time) int {
+	_, seconds := t.Zone()
+	return seconds
 }
 
 // A grid finds fixed windows.
@@ -38,14 +45,15 @@ func (g *grid) window(t int64) (start, end int64) {
 }
 
 // search looks for the seconds at which the calendar's name of the window begins and
-// ends. Where a clock is set back over an edge, the window that is entered twice is one.
+// ends. A day that a clock enters twice, set back over midnight after it, counts as two:
+// no zone of today has one.
 func (g *grid) search(t int64) (start, end int64) {
 	zone := g.limit.Zone
 	if zone == nil {
 		zone = time.UTC
 	}
 	name := calendarKeys[g.limit.Calendar]
-	at := func(sec int64) [3]int { return name(time.Unix(sec, 0).In(zone)) }
+	at := func(sec int64) [4]int { return name(time.Unix(sec, 0).In(zone)) }
 	now := time.Unix(0, t).Unix()
 	own := at(now)
 	reach := 1

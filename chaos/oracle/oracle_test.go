@@ -302,6 +302,34 @@ func TestCalendarWindows(t *testing.T) {
 	}
 }
 
+// An hour that the clock repeats is two windows, as it is two hours.
+func TestRepeatedHours(t *testing.T) {
+	for _, tt := range []struct{ zone, unit, at, start, end string }{ // in UTC
+		{"Europe/Berlin", "hour", "2026-10-25 00:30", "2026-10-25 00:00", "2026-10-25 01:00"},
+		{"Europe/Berlin", "hour", "2026-10-25 01:30", "2026-10-25 01:00", "2026-10-25 02:00"},
+		{"Europe/Berlin", "minute", "2026-10-25 00:59", "2026-10-25 00:59", "2026-10-25 01:00"},
+		{"Europe/Berlin", "hour", "2026-03-29 01:30", "2026-03-29 01:00", "2026-03-29 02:00"}, // from 3 o'clock on
+		{"Australia/Lord_Howe", "hour", "2026-04-04 14:59", "2026-04-04 14:00", "2026-04-04 15:00"},
+		{"Australia/Lord_Howe", "hour", "2026-04-04 15:10", "2026-04-04 15:00", "2026-04-04 15:30"}, // its clocks go back half an hour
+	} {
+		zone, err := time.LoadLocation(tt.zone)
+		if err != nil {
+			t.Skipf("no zone data on this machine: %v", err)
+		}
+		at := func(s string) int64 {
+			x, err := time.Parse("2006-01-02 15:04", s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return x.UnixNano()
+		}
+		g := grid{limit: Limit{Calendar: tt.unit, Zone: zone}}
+		if start, end := g.window(at(tt.at)); start != at(tt.start) || end != at(tt.end) {
+			t.Errorf("%s of %s in %s: %v to %v, want %s to %s", tt.unit, tt.at, tt.zone, time.Unix(0, start).UTC(), time.Unix(0, end).UTC(), tt.start, tt.end)
+		}
+	}
+}
+
 func Example() {
 	limits := map[string]Limit{"login": {Algorithm: FixedWindow, Count: 2, Period: time.Minute}}
 	at := time.Date(2026, 1, 1, 12, 0, 5, 0, time.UTC).UnixNano()

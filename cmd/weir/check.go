@@ -5,8 +5,6 @@ import (
 	"fmt"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	weirv1 "github.com/weir-io/weir/proto/weir/v1"
 )
@@ -40,15 +38,10 @@ func (c *checkCmd) Run(ctx context.Context, s *streams) error {
 		return usage("--hits: 0 hits cost nothing: give --peek to ask without consuming")
 	}
 	var r *weirv1.CheckResponse
-	var bad bool
-	err = c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+	err = c.ask(ctx, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
 		r, err = weirv1.NewLimiterClient(conn).Check(ctx, &weirv1.CheckRequest{Domain: c.Domain, Attributes: attrs, Hits: c.Hits, Peek: c.Peek})
-		bad = status.Code(err) == codes.InvalidArgument
 		return err
 	})
-	if bad {
-		return &exitCode{exitUsage, err}
-	}
 	if err != nil {
 		return err
 	}

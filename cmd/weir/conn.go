@@ -51,6 +51,21 @@ func (n *nodeFlags) call(ctx context.Context, f func(context.Context, *grpc.Clie
 	return explain(f(ctx, conn), n.Addr)
 }
 
+// ask is call for what names a request or a key: where the node refuses that as wrong, the
+// command was.
+func (n *nodeFlags) ask(ctx context.Context, f func(context.Context, *grpc.ClientConn) error) error {
+	bad := false
+	err := n.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) error {
+		err := f(ctx, conn)
+		bad = status.Code(err) == codes.InvalidArgument
+		return err
+	})
+	if bad {
+		return &exitCode{exitUsage, err}
+	}
+	return err
+}
+
 // explain turns the error of a call into one that says what to do.
 func explain(err error, addr string) error {
 	st, ok := status.FromError(err)

@@ -31,8 +31,7 @@ func (c *healthcheckCmd) Run(ctx context.Context, s *streams) error {
 	defer cancel()
 	ready, detail, err := c.ask(ctx)
 	if err != nil {
-		var call *url.Error
-		if errors.As(err, &call) {
+		if call, ok := errors.AsType[*url.Error](err); ok {
 			err = call.Err // the rest says what is asked for, which the reader knows
 		}
 		if strings.Contains(err.Error(), "malformed HTTP response") {

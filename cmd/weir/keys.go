@@ -40,7 +40,7 @@ func (c *inspectCmd) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	var r *weirv1.InspectKeyResponse
-	err = c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+	err = c.ask(ctx, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
 		r, err = weirv1.NewAdminClient(conn).InspectKey(ctx, &weirv1.InspectKeyRequest{Domain: c.Domain, Attributes: attrs, Policy: c.Policy})
 		return err
 	})
@@ -95,7 +95,7 @@ func (c *resetCmd) Run(ctx context.Context, s *streams) error {
 		return err
 	}
 	var r *weirv1.ResetResponse
-	err = c.call(ctx, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+	err = c.ask(ctx, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
 		r, err = weirv1.NewLimiterClient(conn).Reset(ctx, &weirv1.ResetRequest{Domain: c.Domain, Attributes: attrs, Policy: c.Policy})
 		return err
 	})

@@ -117,6 +117,9 @@ func TestServeAlone(t *testing.T) {
 	weir(t, "check", "demo", "user=").want(t, exitUsage, "attributes[0]")
 	weir(t, "check", "demo", "user=bob", "--hits", "1000").want(t, exitDenied, "never")
 	weir(t, "check", "demo", "user="+strings.Repeat("x", 2049)).want(t, exitUsage, "attributes[0]")
+	for _, what := range []string{"inspect", "reset"} { // a bad request is one for every command
+		weir(t, "keys", what, "demo", "user=").want(t, exitUsage, "attributes[0]")
+	}
 
 	weir(t, "keys", "inspect", "demo", "user=alice", "path=/login").want(t, exitOK, "login", "sliding_log")
 	weir(t, "keys", "inspect", "demo", "color=red").want(t, exitError, "no policy")

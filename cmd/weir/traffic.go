@@ -113,7 +113,7 @@ type demoClient struct {
 
 func (c *demoClient) run(ctx context.Context) {
 	every := time.Duration(float64(time.Second) * float64(c.traffic.cmd.Clients) / float64(c.traffic.cmd.Rate))
-	tick := time.NewTicker(every)
+	tick := time.NewTicker(max(every, 1))
 	defer tick.Stop()
 	for ctx.Err() == nil {
 		c.ask()
