@@ -33,7 +33,7 @@ func (d decoded) equal(o decoded) bool {
 	return d.domain == o.domain && slices.Equal(d.attributes, o.attributes) && d.hits == o.hits && d.peek == o.peek
 }
 
-// Whatever comes as JSON is read as encoding/json reads it, or refused. (F13)
+// Whatever comes as JSON is read as encoding/json reads it, or refused.
 func FuzzCheckJSON(f *testing.F) {
 	for _, seed := range []string{
 		`{"domain":"shop-api","attributes":{"client":"acme","method":"GET","path":"/v1/orders/7"},"hits":1,"peek":false}`,
@@ -79,7 +79,7 @@ func FuzzCheckJSON(f *testing.F) {
 }
 
 // Whatever comes as a request or a batch is read as the generated code reads it, or
-// refused. (F2)
+// refused.
 func FuzzCheckRequest(f *testing.F) {
 	one := &weirv1.CheckRequest{Domain: "shop", Attributes: []*weirv1.Attribute{{Key: "client", Value: "acme"}, {Key: "path", Value: "/"}}, Hits: 3, Peek: true}
 	for _, m := range []proto.Message{one, &weirv1.CheckRequest{}, &weirv1.CheckBatchRequest{Requests: []*weirv1.CheckRequest{one, {}, one}}} {

@@ -74,7 +74,7 @@ func TestKeyIsInjective(t *testing.T) {
 	})
 }
 
-func FuzzKey(f *testing.F) { // F2
+func FuzzKey(f *testing.F) {
 	f.Add("shop", "a", "client", "x", "user", "y")
 	f.Add("a_b", "c", "a", "b_c", "\x00", "\xff")
 	f.Fuzz(func(t *testing.T, domain, id, name1, value1, name2, value2 string) {

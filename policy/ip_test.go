@@ -32,7 +32,7 @@ func TestCanonicalIP(t *testing.T) {
 	}
 }
 
-func FuzzCanonicalIP(f *testing.F) { // F14
+func FuzzCanonicalIP(f *testing.F) {
 	for _, s := range []string{"192.0.2.7", "::ffff:192.0.2.7", "2001:DB8::1", "fe80::1%eth0", "::", "1.2.3", "%", "::ffff:1.2.3.4%x"} {
 		f.Add(s)
 	}

@@ -338,7 +338,7 @@ func TestManyDocuments(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) { // F6
+func FuzzParse(f *testing.F) {
 	f.Add([]byte(doc("shop", "name: a", "name: b, match: {path: /a/**, ip: 10.0.0.0/8, x: [y, z]}, key: [client], group: g, priority: 3")))
 	f.Add([]byte("domain: shop\npolicies:\n- name: a\n  key: []\n  limits:\n  - {algorithm: fixed_window, rate: 3/month, zone: Europe/Berlin}\n"))
 	f.Add([]byte("{\"domain\": \"*\", \"policies\": [{\"name\": \"a\", \"key\": [], \"limits\": \"unlimited\", \"match\": {\"a\": \"\\*\"}}]}"))
